@@ -1,0 +1,48 @@
+"""What a change has to pass: the suite on each Python, in two stricter modes, and the linter.
+
+What follows "--" goes to pytest:
+
+    nox                  # lint, then the tests on every Python below that is installed
+    nox -s tests-3.12 -- -k head
+"""
+
+import nox
+
+nox.options.sessions = ["lint", "tests"]
+# A missing Python is skipped with a message, also in CI; .ci/run says which ones ran.
+nox.options.error_on_missing_interpreters = False
+
+
+def run_pytest(session, **env):
+    """Install the project with its test extra, then run pytest with *env* added."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "pytest", *session.posargs, env=env)
+
+
+@nox.session(python=["3.11", "3.12", "3.13"])
+def tests(session):
+    """Run the whole suite."""
+    run_pytest(session)
+
+
+@nox.session
+def optimized(session):
+    """Run the suite against servers started with -O: nothing may depend on an assert.
+
+    Only the servers get the flag. Under -O pytest itself would check nothing.
+    """
+    run_pytest(session, SERVER_PYTHON_FLAGS="-O")
+
+
+@nox.session
+def devmode(session):
+    """Run the suite against servers in which every warning is an error."""
+    run_pytest(session, SERVER_PYTHON_FLAGS="-X dev -W error")
+
+
+@nox.session
+def lint(session):
+    """Check style and formatting."""
+    session.install("ruff")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
