@@ -1,0 +1,318 @@
+"""HTTP/1.1 message syntax and framing (RFC 9112): bytes in, values out.
+
+Nothing here reads a socket or remembers anything beyond one message, so every rule can be tried in a Python shell:
+
+>>> request = parse_head(b"GET /a?b HTTP/1.1\\r\\nHost: example.org")
+>>> request.method, request.target, request.fields["Host"]
+('GET', '/a?b', 'example.org')
+
+Bytes are judged by ASCII patterns that must match in full. Python's own helpers are too kind for the wire:
+int() takes "+1_0", str.strip() eats \\x85, str.splitlines() breaks at \\x0b, "$" matches before a final newline.
+Wherever two servers have read the same bytes differently, requests were smuggled between them; so what is
+not exactly right is refused. `docs/rfc.md` lists the sections and where we are stricter than they ask.
+
+Not here: what a method means, when to answer, anything about connections (httpd.py); dates, entity tags
+and ranges (conditional.py).
+"""
+
+import re
+from typing import NamedTuple
+
+REQUEST_LINE_LIMIT = 8190  # bytes; above it 414
+FIELD_LIMIT = 8190  # bytes of one field line; above it 431
+FIELD_COUNT_LIMIT = 100  # fields of one message, trailers counted apart; above it 431
+HEAD_LIMIT = 65536  # bytes of a head, and of a chunked body's trailers; above it 431
+BLANK_LIMIT = 16  # bytes of empty lines skipped before a request line; above it 400
+CHUNK_LINE_LIMIT = 4096  # bytes of one chunk-size line with its extensions; above it 400
+LENGTH_DIGITS = 19  # digits of a Content-Length; more is 413 whatever the limit of the body
+
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+# Browsers leave [ ] ^ ` { | } as they are although RFC 3986 wants them encoded; the rest is strict.
+PATH = rb"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}]+|%[0-9A-Fa-f]{2})*"
+QUERY = rb"(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}?%]*)?"
+HOST = rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]+|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+\])"
+
+REQUEST_LINE = re.compile(rb"(%b) ([!-~]+) HTTP/([0-9])\.([0-9])" % TOKEN)
+ORIGIN_FORM = re.compile(PATH + QUERY)
+ABSOLUTE_FORM = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://(%b(?::[0-9]*)?)((?:%b)?%b)" % (HOST, PATH, QUERY))
+AUTHORITY_FORM = re.compile(rb"%b:[0-9]+" % HOST)
+AUTHORITY = re.compile((rb"%b(?::[0-9]*)?" % HOST).decode("ascii"))
+FIELD_LINE = re.compile(rb"(%b):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)" % TOKEN)
+FIELD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t -~\x80-\xff]*")
+
+QUOTED_STRING = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+CHUNK_LINE = re.compile(
+    rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*" % (TOKEN, TOKEN, QUOTED_STRING)
+)
+
+# What no head may contain. Judged on pieces of a head that asynchat hands on, which never end between CR and LF:
+# it holds back whatever could be the start of the terminator CR LF CR LF.
+BAD_OCTET = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
+
+# Fields that frame or address a message: a second one is somebody trying to be read in two ways.
+SINGLE_FIELDS = frozenset({"host", "content-length", "transfer-encoding", "content-type", "authorization"})
+# Codings that exist but are not spoken here, properly stacked under chunked: 501 rather than 400 (RFC 9112 §6.1).
+FOREIGN_CODINGS = re.compile(r"(?:(?:x-)?(?:gzip|compress|deflate)[ \t]*,[ \t]*)+chunked")
+LENGTH = re.compile(r"[0-9]+")
+
+
+class HTTPError(Exception):
+    """A request that cannot be answered as asked.
+
+    status -- the status code of the answer, such as 400
+    reason -- what is wrong with the request, for the log
+    """
+
+    def __init__(self, status: int, reason: str):
+        super().__init__(status, reason)
+        self.status, self.reason = status, reason
+
+
+class Fields(dict):
+    """The header fields of one message: lower-case names -> values, both str (latin-1).
+
+    Looked up in any case and, as with http.server's `headers`, a missing field is None. A field that came
+    several times is one value joined with ", " (RFC 9110 §5.3).
+
+    >>> fields = Fields({"content-length": "3"})
+    >>> fields["Content-Length"], fields["Range"], "CONTENT-LENGTH" in fields
+    ('3', None, True)
+    """
+
+    def __missing__(self, name: str):
+        return dict.get(self, name.lower())
+
+    def get(self, name: str, default=None):
+        return dict.get(self, name.lower(), default)
+
+    def __contains__(self, name) -> bool:
+        return dict.__contains__(self, name.lower())
+
+
+class Request(NamedTuple):
+    """The head of a request.
+
+    target -- origin-form ("/path?query", percent-encoded as it came), "*" or, for CONNECT, "host:port";
+              of an absolute-form only path and query are left, its authority replaces the Host field
+    version -- (1, 0), (1, 1) or a later minor version
+    """
+
+    method: str
+    target: str
+    version: tuple[int, int]
+    fields: Fields
+
+
+def parse_head(head: bytes) -> Request:
+    """Return the request whose head is *head*: request line and fields, without the empty line that ends it.
+
+    Raise HTTPError 400, 414 (request line too long), 431 (fields too long or too many) or 505.
+    """
+    if b"\r\n " in head or b"\r\n\t" in head:
+        raise HTTPError(400, "folded field line (RFC 9112 §5.2)")
+    lines = head.split(b"\r\n")
+    method, target, version = parse_request_line(lines[0])
+    fields = parse_fields(lines[1:])
+    target, authority = parse_target(method, target)
+    host = fields["host"]
+    if host is None and version >= (1, 1):
+        raise HTTPError(400, "HTTP/1.1 request without Host (RFC 9112 §3.2)")
+    if host and not AUTHORITY.fullmatch(host):
+        raise HTTPError(400, "malformed Host (RFC 9110 §7.2)")
+    if authority is not None:
+        fields["host"] = authority
+    return Request(method.decode("ascii"), target.decode("ascii"), version, fields)
+
+
+def parse_request_line(line: bytes) -> tuple[bytes, bytes, tuple[int, int]]:
+    """Return (method, target, version); raise HTTPError 400, 414 or 505 (RFC 9112 §3)."""
+    if len(line) > REQUEST_LINE_LIMIT:
+        raise HTTPError(414, f"request line of more than {REQUEST_LINE_LIMIT} bytes")
+    match = REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise HTTPError(400, "malformed request line")
+    method, target, major, minor = match.groups()
+    if major != b"1":
+        raise HTTPError(505, "HTTP version other than 1.x")
+    return method, target, (1, int(minor))
+
+
+def parse_target(method: bytes, target: bytes) -> tuple[bytes, str | None]:
+    """Return (target, authority): what is asked for, and of which host if the target itself says so.
+
+    Raise HTTPError 400 for a form that does not belong to the method (RFC 9112 §3.2).
+    """
+    if method == b"CONNECT":
+        if AUTHORITY_FORM.fullmatch(target):
+            return target, target.decode("ascii")
+    elif ORIGIN_FORM.fullmatch(target) or (target == b"*" and method == b"OPTIONS"):
+        return target, None
+    elif match := ABSOLUTE_FORM.fullmatch(target):
+        authority, target = match.groups()
+        if not authority.startswith((b":", b"@")) and authority:
+            return target if target.startswith(b"/") else b"/" + target, authority.decode("ascii")
+    raise HTTPError(400, "malformed request target")
+
+
+def parse_fields(lines: list[bytes]) -> Fields:
+    """Return the fields in *lines*; raise HTTPError 400 or 431 (RFC 9112 §5).
+
+    >>> parse_fields([b"Accept: text/html", b"accept: */*"])
+    {'accept': 'text/html, */*'}
+    """
+    if len(lines) > FIELD_COUNT_LIMIT:
+        raise HTTPError(431, f"more than {FIELD_COUNT_LIMIT} fields")
+    fields = {}
+    for line in lines:
+        if len(line) > FIELD_LIMIT:
+            raise HTTPError(431, f"field of more than {FIELD_LIMIT} bytes")
+        match = FIELD_LINE.fullmatch(line)
+        if match is None:
+            raise HTTPError(400, "malformed field line")
+        name, value = match.group(1).decode("ascii").lower(), match.group(2).rstrip(b" \t").decode("latin-1")
+        if name in fields:
+            if name in SINGLE_FIELDS:
+                raise HTTPError(400, f"more than one {name}")
+            value = fields[name] + ("; " if name == "cookie" else ", ") + value
+        fields[name] = value
+    return Fields(fields)
+
+
+def check_partial_head(piece: bytes) -> None:
+    """Raise HTTPError 400 if *piece*, a part of a head still to be completed, cannot belong to one.
+
+    Without it a request with bare line feeds, or a TLS hello, would be waited for until its deadline.
+    """
+    if BAD_OCTET.search(piece):
+        raise HTTPError(400, "control character or bare line break in a head")
+
+
+def body_framing(request: Request) -> int | None:
+    """Return the length of the request's body in bytes, or None if it is chunked (RFC 9112 §6.3).
+
+    The one place that decides where a request ends. Raise HTTPError 400 when in doubt, 413 for a length
+    beyond any limit, 501 for a transfer coding other than chunked.
+    """
+    coding, length = request.fields.get("transfer-encoding"), request.fields.get("content-length")
+    if coding is not None:
+        if length is not None:
+            raise HTTPError(400, "both Transfer-Encoding and Content-Length")
+        if request.version < (1, 1):
+            raise HTTPError(400, "Transfer-Encoding in HTTP/1.0")
+        if coding.lower() == "chunked":
+            return None
+        if FOREIGN_CODINGS.fullmatch(coding.lower()):
+            raise HTTPError(501, "transfer coding other than chunked")
+        raise HTTPError(400, "malformed Transfer-Encoding")
+    if length is None:
+        return 0
+    if not LENGTH.fullmatch(length):
+        raise HTTPError(400, "malformed Content-Length")
+    if len(length) > LENGTH_DIGITS:
+        raise HTTPError(413, f"Content-Length of more than {LENGTH_DIGITS} digits")
+    return int(length)
+
+
+def keep_alive(request: Request) -> bool:
+    """Tell whether the client wants the connection kept after the answer (RFC 9112 §9.3)."""
+    connection = request.fields.get("connection")
+    if connection is None:
+        return request.version >= (1, 1)
+    options = [option.strip(" \t") for option in connection.lower().split(",")]
+    return "close" not in options and (request.version >= (1, 1) or "keep-alive" in options)
+
+
+def expects_continue(request: Request) -> bool:
+    """Tell whether the client waits for 100 before it sends the body; raise HTTPError 417 (RFC 9110 §10.1.1)."""
+    expect = request.fields.get("expect")
+    if expect is None or request.version < (1, 1):
+        return False
+    if expect.lower() != "100-continue":
+        raise HTTPError(417, "expectation other than 100-continue")
+    return True
+
+
+class ChunkedDecoder:
+    """Takes a chunked body (RFC 9112 §7.1) apart, in whatever pieces it arrives.
+
+    limit -- bytes the body may take on the wire, framing included: a million chunks of one byte are
+             six million bytes of work. Chunk extensions and trailers are checked and dropped.
+
+    >>> decoder = ChunkedDecoder(100)
+    >>> decoder.decode(b"5\\r\\nhel") + decoder.decode(b"lo\\r\\n0\\r\\n\\r\\nGET /")
+    b'hello'
+    >>> decoder.done, decoder.rest
+    (True, b'GET /')
+    """
+
+    def __init__(self, limit: int):
+        self.room = limit
+        self.take_line = self.take_size  # what the next line is: a size, the end of a chunk, a trailer
+        self.missing = 0  # bytes of the current chunk still to come
+        self.pending = b""  # start of a line that has not ended yet
+        self.trailers: list[bytes] = []
+        self.done = False
+        self.rest = b""  # what came behind the body: the next request
+
+    def decode(self, data: bytes) -> bytes:
+        """Return the bytes of the body in *data*; raise HTTPError 400, 413 or 431."""
+        data = self.pending + data
+        body, start = [], 0
+        while not self.done:
+            if self.missing:
+                piece = data[start : start + self.missing]
+                body.append(piece)
+                start += len(piece)
+                self.missing -= len(piece)
+                if self.missing:
+                    break
+            stop = data.find(b"\r\n", start)
+            if stop < 0:
+                break
+            self.take_line(data[start:stop])
+            start = stop + 2
+        self.room -= start
+        self.pending, self.rest = (b"", data[start:]) if self.done else (data[start:], b"")
+        self.check_room()
+        return b"".join(body)
+
+    def check_room(self) -> None:
+        if self.missing > self.room:
+            raise HTTPError(413, "chunked body above the limit")
+        if len(self.pending) > (FIELD_LIMIT if self.take_line == self.take_trailer else CHUNK_LINE_LIMIT):
+            raise HTTPError(400, "endless line in a chunked body")
+        if BAD_OCTET.search(self.pending.removesuffix(b"\r")):
+            raise HTTPError(400, "control character in a chunked body")
+
+    def take_size(self, line: bytes) -> None:
+        match = CHUNK_LINE.fullmatch(line) if len(line) <= CHUNK_LINE_LIMIT else None
+        if match is None:
+            raise HTTPError(400, "malformed chunk size")
+        self.missing = int(match.group(1), 16)
+        self.take_line = self.take_chunk_end if self.missing else self.take_trailer
+
+    def take_chunk_end(self, line: bytes) -> None:
+        if line:
+            raise HTTPError(400, "chunk longer than its size")
+        self.take_line = self.take_size
+
+    def take_trailer(self, line: bytes) -> None:
+        if not line:
+            parse_fields(self.trailers)
+            self.done = True
+        elif len(self.trailers) >= FIELD_COUNT_LIMIT or sum(map(len, self.trailers)) > HEAD_LIMIT:
+            raise HTTPError(431, "too many trailers")
+        else:
+            self.trailers.append(line)
+
+
+def field_line(name: str, value: str) -> str:
+    """Return "name: value" for a head; raise ValueError for what would break the head apart (RFC 9112 §5).
+
+    >>> field_line("Location", "/a/")
+    'Location: /a/'
+    """
+    line = f"{name}: {value}"
+    if not FIELD.fullmatch(line):
+        raise ValueError(f"not a header field: {line!r}")
+    return line

@@ -1,0 +1,178 @@
+"""The loop under asyncore's channels: same channels, same methods, but the cost of an event does not grow.
+
+asyncore keeps its channels in a dict {descriptor: channel} and asks every one of them, on every turn,
+whether it wants to read or write: 2,000 idle connections cost 2 ms a request, and select() gives up at
+descriptor 1024. Here the same dict is kept in step with an epoll object, which remembers the answers in the
+kernel, so that only channels that had an event, or were touched, are asked again.
+
+How asyncore's objects come to run on it, unmodified: a channel joins with `map[fd] = self` and leaves with
+`del map[fd]`. EventMap is a dict that notices both. Importing this module makes one the default map.
+
+    asyncore.dispatcher ── map[fd] = self ──> EventMap ── register / modify / unregister ──> epoll
+            ^                                    │
+            └── handle_read_event, ... ──────────┘  loop(): poll, dispatch, once a second sweep
+
+Three things asyncore.loop() does not have:
+  deadlines  -- a channel with an attribute `deadline` (seconds on time.monotonic(), or None) has its
+                handle_timeout() called when that has passed, by a sweep once a second;
+  wake-up    -- EventMap.call_soon(function) runs *function* in the loop at once: the way in for a signal
+                handler or another thread, which must not touch channels themselves;
+  touch      -- a channel whose wishes change outside its own events says so with map.touch(fd). One that
+                does not know this module (has no `deadline`) is asked again at every sweep.
+
+`asyncore.loop()` still runs channels in an EventMap: to asyncore it is a dict. It then has none of the three.
+"""
+
+import collections
+import os
+import select
+import time
+import warnings
+
+with warnings.catch_warnings():
+    # Python 3.11 says that they will be gone in 3.12; there pyasyncore and pyasynchat bring them back.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import asynchat
+    import asyncore
+
+__all__ = ["EventMap", "asynchat", "asyncore", "loop"]
+
+READ, WRITE = select.POLLIN, select.POLLOUT  # epoll's and poll's constants are the same numbers
+SWEEP_INTERVAL = 1.0  # seconds
+EVENTS_PER_TURN = 256  # so that a sweep, or a new connection, never waits behind thousands of events
+
+
+class EventMap(dict):
+    """asyncore's map {descriptor: channel}, kept in step with a poller.
+
+    For callers: touch(fd), call_soon(function), poll(timeout), sweep(). To leave alone: the rest.
+    """
+
+    def __init__(self):
+        super().__init__()
+        # The poller is opened by the first poll(), not here: an epoll object made before fork() is
+        # shared, and one worker would unregister for all.
+        self.poller = None
+        self.interest = {}  # descriptor -> events the poller watches for
+        self.touched = set()  # descriptors to ask again before the next poll
+        self.calls = collections.deque()  # functions waiting for the loop: append() and popleft() are atomic
+        self.wake_reader = self.wake_writer = None
+
+    def __setitem__(self, fd, channel):
+        # Not asked yet: asyncore comes here from within the channel's __init__.
+        super().__setitem__(fd, channel)
+        self.touched.add(fd)
+
+    def __delitem__(self, fd):
+        super().__delitem__(fd)
+        self.touched.discard(fd)
+        if self.interest.pop(fd, None) is not None:
+            self.poller.unregister(fd)
+
+    def touch(self, fd):
+        """Ask the channel of *fd* before the next poll what it wants."""
+        self.touched.add(fd)
+
+    def call_soon(self, function):
+        """Run *function()* in the loop, at once. May be called from a signal handler or another thread."""
+        self.calls.append(function)
+        if self.wake_writer is not None:
+            try:
+                os.write(self.wake_writer, b"\0")
+            except BlockingIOError:
+                pass  # the pipe is full: the loop has been woken already
+
+    def poll(self, timeout):
+        """Wait at most *timeout* seconds for events and hand them to their channels."""
+        if self.poller is None:
+            self._open_poller()
+        while self.touched:
+            self._update(self.touched.pop())
+        if self.calls:
+            timeout = 0
+        for fd, events in _poll(self.poller, timeout):
+            if fd == self.wake_reader:
+                os.read(fd, 4096)
+            # A descriptor closed and used again since poll() returned is not in `interest` yet: stale event.
+            elif fd in self.interest:
+                asyncore.readwrite(self[fd], events)
+                if fd in self.interest:
+                    self._update(fd)
+        for _ in range(len(self.calls)):
+            self.calls.popleft()()
+
+    def sweep(self):
+        """Call handle_timeout() of every channel whose deadline has passed; ask strangers again."""
+        now = time.monotonic()
+        for fd, channel in list(self.items()):
+            try:
+                deadline = channel.deadline
+            except AttributeError:
+                self.touched.add(fd)
+                continue
+            if deadline is not None and deadline <= now:
+                try:
+                    channel.handle_timeout()
+                except Exception:
+                    channel.handle_error()
+                if fd in self:
+                    self.touched.add(fd)
+
+    def _update(self, fd):
+        channel = self[fd]
+        wanted = READ if channel.readable() else 0
+        if channel.writable() and not channel.accepting:
+            wanted |= WRITE
+        watched = self.interest.get(fd)
+        if wanted == watched:
+            return
+        # With no interest at all a reset or a hang-up is still reported.
+        if watched is None:
+            self.poller.register(fd, wanted)
+        else:
+            self.poller.modify(fd, wanted)
+        self.interest[fd] = wanted
+
+    def _open_poller(self):
+        self.poller = select.epoll() if hasattr(select, "epoll") else select.poll()
+        self.wake_reader, self.wake_writer = os.pipe()
+        for fd in (self.wake_reader, self.wake_writer):
+            os.set_blocking(fd, False)
+        self.poller.register(self.wake_reader, READ)
+        self.touched.update(self)
+
+    def close(self):
+        """Close every channel, then what the loop itself has opened."""
+        for channel in list(self.values()):
+            channel.close()
+        if self.poller is not None:
+            if hasattr(self.poller, "close"):
+                self.poller.close()
+            os.close(self.wake_reader)
+            os.close(self.wake_writer)
+            self.poller = self.wake_reader = self.wake_writer = None
+
+
+if hasattr(select, "epoll"):
+
+    def _poll(poller, timeout):
+        return poller.poll(timeout, EVENTS_PER_TURN)
+else:  # macOS and others: poll() asks about every descriptor, in the kernel rather than in Python
+
+    def _poll(poller, timeout):
+        return poller.poll(timeout * 1000)
+
+
+def loop(map=None):
+    """Serve the channels in *map* (an EventMap, by default asyncore's) until every one is closed."""
+    map = asyncore.socket_map if map is None else map
+    sweep_at = time.monotonic() + SWEEP_INTERVAL
+    while map:
+        map.poll(max(0.0, sweep_at - time.monotonic()))
+        if time.monotonic() >= sweep_at:
+            map.sweep()
+            sweep_at = time.monotonic() + SWEEP_INTERVAL
+
+
+# The trick: from now on every channel made without a map of its own lands in an EventMap.
+asyncore.socket_map = EventMap()
