@@ -1,0 +1,265 @@
+"""Validators, preconditions, ranges and content codings (RFC 9110 sections 8.8, 12.5.3, 13 and 14).
+
+Values in, decisions out: this module reads no file and no clock, sends nothing and imports none of ours.
+To serve a file, call entity_tag, last_modified and select_part; the rest is how they decide.
+
+*fields* maps lower-case field names to text decoded as latin-1, several lines of one field joined by ", ".
+*etag* is a strong entity tag; *mtime* and *now* are seconds since 1970. Byte ranges are half-open,
+(start, stop), and inclusive only on the wire. A field that makes no sense is ignored, never an error,
+except that an If-Match we cannot read still protects the file: 412.
+"""
+
+import datetime
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+Fields = Mapping[str, str]
+
+EPOCH = datetime.date(1970, 1, 1).toordinal()  # days
+FIRST_SECOND, END_OF_TIME = -62135596800, 253402300800  # of the years 1 to 9999, half-open
+FIFTY_YEARS = 50 * 31556952  # seconds
+
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+# In no pattern can two neighbouring repeats take the same character, so hostile input costs linear time.
+# [0-9], because \d also takes digits that int() reads and the RFC does not know.
+DAY = f"(?:{'|'.join(DAYS)})"
+LONG_DAY = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
+MONTH = f"(?P<month>{'|'.join(MONTHS)})"
+CLOCK = "(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-9]|60)"
+DATE_FORMS = (
+    re.compile(f"{DAY}, (?P<day>[0-9]{{2}}) {MONTH} (?P<year>[0-9]{{4}}) {CLOCK} GMT"),  # IMF-fixdate
+    re.compile(f"{LONG_DAY}, (?P<day>[0-9]{{2}})-{MONTH}-(?P<year>[0-9]{{2}}) {CLOCK} GMT"),  # RFC 850
+    re.compile(f"{DAY} {MONTH} (?P<day>[0-9 ][0-9]) {CLOCK} (?P<year>[0-9]{{4}})"),  # asctime
+)
+TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+TAGS = re.compile(TAG)
+TAG_LIST = re.compile(rf"[ \t,]*{TAG}(?:[ \t]*,[ \t,]*{TAG})*[ \t,]*")
+BYTE_RANGE = re.compile("bytes=([0-9]*)-([0-9]*)", re.ASCII | re.IGNORECASE)
+CODINGS = re.compile(
+    r"(?:\A|(?<=,))[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*"
+    r"(?:;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*)?(?=,|\Z)"
+)
+
+
+class RangeNotSatisfiable(Exception):
+    """Nothing of the range lies inside the representation (RFC 9110 section 15.5.17)."""
+
+
+def select_part(method: str, fields: Fields, etag: str, mtime: float, size: int, now: float) -> tuple[int, int, int]:
+    """Return (status, start, stop): how to answer a request for a file of *size* bytes, and with which of them.
+
+    200 is all of them, 206 those from start to stop; 304, 412 and 416 send none of them. Ask only when
+    the answer would be 200 without these fields (RFC 9110 section 13.2.1).
+
+    >>> select_part("GET", {}, '"v1"', 0, 1000, now=60)
+    (200, 0, 1000)
+    >>> select_part("GET", {"range": "bytes=900-"}, '"v1"', 0, 1000, now=60)
+    (206, 900, 1000)
+    """
+    if fields.keys().isdisjoint(("if-none-match", "if-modified-since", "range", "if-match", "if-unmodified-since")):
+        return 200, 0, size  # nearly every request: no need to ask each function below
+    status = evaluate_preconditions(method, fields, etag, mtime, now)
+    if status != 200:
+        return status, 0, 0
+    try:
+        part = requested_range(method, fields, etag, mtime, size, now)
+    except RangeNotSatisfiable:
+        return 416, 0, 0
+    return (206, *part) if part else (200, 0, size)
+
+
+def evaluate_preconditions(method: str, fields: Fields, etag: str, mtime: float, now: float) -> int:
+    """Return 200 (go on), 304 (Not Modified) or 412 (Precondition Failed), in the order of RFC 9110 section 13.2.2.
+
+    >>> evaluate_preconditions("GET", {"if-none-match": 'W/"v1", "v0"'}, '"v1"', 0, now=60)
+    304
+    """
+    safe = method in ("GET", "HEAD")
+    # A date counts only where the field with tags is absent, not where it is unreadable.
+    if "if-match" in fields:
+        if not names_tag(fields["if-match"], etag, weak=False):
+            return 412
+    elif modified_since(fields.get("if-unmodified-since"), mtime, now):
+        return 412
+    if "if-none-match" in fields:
+        if names_tag(fields["if-none-match"], etag, weak=True):
+            return 304 if safe else 412
+    elif safe and modified_since(fields.get("if-modified-since"), mtime, now) is False:
+        return 304
+    return 200
+
+
+def names_tag(field: str, etag: str, weak: bool) -> bool:
+    """Tell whether *field*, "*" or a list, names *etag*; *weak*: may W/"x" stand for "x" (section 8.8.3.2)?"""
+    if field in (etag, "*"):
+        return True
+    if not TAG_LIST.fullmatch(field):  # not split at commas: a tag may contain them
+        return False
+    tags = TAGS.findall(field)
+    return etag in tags or (weak and f"W/{etag}" in tags)
+
+
+def modified_since(field: str | None, mtime: float, now: float) -> bool | None:
+    """Tell whether the file changed after the date in *field*; None when one of the two is no date."""
+    date, modified = None if field is None else parse_http_date(field, now), whole_seconds(mtime)
+    return None if date is None or modified is None else modified > date
+
+
+def requested_range(
+    method: str, fields: Fields, etag: str, mtime: float, size: int, now: float
+) -> tuple[int, int] | None:
+    """Return the range to send, or None for everything; raise RangeNotSatisfiable as parse_range does.
+
+    Only GET has ranges (RFC 9110 section 14.2): HEAD tells of the whole file. When If-Range is not the
+    present state of the file, the part that the client has is of another one: send everything.
+
+    >>> requested_range("GET", {"range": "bytes=0-9", "if-range": '"v1"'}, '"v1"', 0, 1000, now=60)
+    (0, 10)
+    """
+    if method != "GET" or "range" not in fields:
+        return None
+    if "if-range" in fields and not is_current(fields["if-range"], etag, mtime, now):
+        return None
+    return parse_range(fields["range"], size)
+
+
+def is_current(validator: str, etag: str, mtime: float, now: float) -> bool:
+    """Tell whether the tag or date of an If-Range is strongly that of the file (RFC 9110 section 13.1.5)."""
+    if validator == etag:
+        return True
+    date = parse_http_date(validator, now)
+    # Until its second is over the file may change again without a new date (section 8.8.2.2).
+    return date is not None and date == whole_seconds(mtime) and now >= date + 1
+
+
+def parse_range(field: str, size: int) -> tuple[int, int] | None:
+    """Return the half-open byte range (start, stop) that *field* asks for.
+
+    field -- value of a Range field, such as "bytes=0-99" (RFC 9110 section 14.2)
+    size  -- length of the representation in bytes, >= 0
+
+    None means "ignore the field and send everything": unknown unit, more than one range, bad syntax, or
+    the tail of an empty file, which Content-Range cannot express. Raise RangeNotSatisfiable when
+    nothing of the range lies inside the representation (the response is then 416).
+
+    >>> parse_range("bytes=0-99", 1000)
+    (0, 100)
+    >>> parse_range("bytes=-5", 1000)
+    (995, 1000)
+    """
+    wanted = BYTE_RANGE.fullmatch(field)
+    if not wanted:
+        return None
+    # Twenty digits are past the end of every file, and int() raises ValueError on thousands of them.
+    first, last = (int(digits.lstrip("0")[:20] or "0") if digits else None for digits in wanted.groups())
+    if first is None:
+        if last == 0:
+            raise RangeNotSatisfiable
+        return (max(size - last, 0), size) if last and size else None
+    if last is not None and last < first:
+        return None
+    if first >= size:
+        raise RangeNotSatisfiable
+    return first, size if last is None else min(last + 1, size)
+
+
+def content_range(start: int, stop: int, size: int) -> str:
+    """Return the Content-Range of a 206 (RFC 9110 section 14.4): content_range(0, 100, 1000) is 'bytes 0-99/1000'."""
+    return f"bytes {start}-{stop - 1}/{size}"
+
+
+def unsatisfied_range(size: int) -> str:
+    """Return the Content-Range of a 416, which tells the client the size: 'bytes */1000'."""
+    return f"bytes */{size}"
+
+
+def entity_tag(size: int, mtime_ns: int, coding: str = "") -> str:
+    """Return the strong entity tag of a file's bytes (RFC 9110 section 8.8.3).
+
+    No inode, so that copies of a site agree; *coding* keeps a precompressed sibling apart in any case.
+    Known hole: rewritten with the same length within one tick of the file system's clock (some
+    milliseconds on Linux), a file keeps its tag.
+
+    >>> entity_tag(1000, 1700000000123456789)
+    '"17979cfe3d85cd15-3e8"'
+    """
+    return f'"{mtime_ns:x}-{size:x}{coding and "-"}{coding}"'
+
+
+def last_modified(mtime: float, now: float) -> str | None:
+    """Return the value of Last-Modified, never later than Date (RFC 9110 section 8.8.2.1), or None for no field."""
+    return http_date(min(mtime, now))
+
+
+def http_date(seconds: float) -> str | None:
+    """Return *seconds* since 1970 as an IMF-fixdate (RFC 9110 section 5.6.7), or None outside the years 1 to 9999.
+
+    >>> http_date(784111777)
+    'Sun, 06 Nov 1994 08:49:37 GMT'
+    """
+    moment = whole_seconds(seconds)
+    if moment is None:
+        return None
+    days, second = divmod(moment, 86400)
+    day = datetime.date.fromordinal(EPOCH + days)
+    # Not strftime: it speaks the language of the locale.
+    return (
+        f"{DAYS[day.weekday()]}, {day.day:02} {MONTHS[day.month - 1]} {day.year:04} "
+        f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02} GMT"
+    )
+
+
+def whole_seconds(seconds: float) -> int | None:
+    """Return the second in which *seconds* falls, or None when no HTTP-date can say it (as for NaN)."""
+    return math.floor(seconds) if FIRST_SECOND <= seconds < END_OF_TIME else None
+
+
+def parse_http_date(text: str, now: float) -> int | None:
+    """Return the seconds since 1970 of an HTTP-date in any form of RFC 9110 section 5.6.7, or None for anything else.
+
+    A wrong day of the week is forgiven. A two-digit year is of the century of *now*, or of the one
+    before when it would lie more than 50 years ahead.
+
+    >>> parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT", now=1700000000)
+    784111777
+    """
+    date = next(filter(None, (form.fullmatch(text) for form in DATE_FORMS)), None)
+    if not date:
+        return None
+    if len(date["year"]) == 4:
+        return seconds_of(date, int(date["year"]))
+    this_year = datetime.date.fromordinal(EPOCH + math.floor(now) // 86400).year
+    year = this_year - this_year % 100 + int(date["year"])
+    seconds = seconds_of(date, year)
+    return seconds_of(date, year - 100) if seconds is None or seconds > now + FIFTY_YEARS else seconds
+
+
+def seconds_of(date: re.Match[str], year: int) -> int | None:
+    """Return the seconds since 1970 of a match of DATE_FORMS, or None when *year* has no such day."""
+    try:
+        day = datetime.date(year, MONTHS.index(date["month"]) + 1, int(date["day"]))
+    except ValueError:
+        return None
+    return (day.toordinal() - EPOCH) * 86400 + int(date["hour"]) * 3600 + int(date["minute"]) * 60 + int(date["second"])
+
+
+def preferred_codings(accept_encoding: str, available: Sequence[str] = ("br", "zstd", "gzip")) -> list[str]:
+    """Return the codings to try, best first (RFC 9110 section 12.5.3); if none is at hand, send the plain file.
+
+    accept_encoding -- "" when there is no such field; malformed members are ignored
+    available       -- what the server may offer, in its own order, which decides between equal weights
+
+    A coding that the client likes less than "identity" is left out.
+
+    >>> preferred_codings("gzip, deflate, br;q=0.5")
+    ['gzip', 'br']
+    """
+    weights = {coding.lower(): float(weight or 1) for coding, weight in CODINGS.findall(accept_encoding)}
+    others = weights.get("*", 0.0)
+    identity = weights.get("identity", others)
+    offers = {coding: weights.get(coding, others) for coding in available}
+    wanted = [coding for coding, weight in offers.items() if weight > 0 and weight >= identity]
+    return sorted(wanted, key=lambda coding: -offers[coding])  # equals keep the server's order
