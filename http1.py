@@ -187,6 +187,18 @@ def check_partial_head(piece: bytes) -> None:
         raise HTTPError(400, "control character or bare line break in a head")
 
 
+def oversized_head(head: bytes) -> HTTPError:
+    """Return what is wrong with *head*, the first bytes, above HEAD_LIMIT, of one that does not end: 400, 414 or 431."""
+    request_line, _, rest = head.partition(b"\r\n")
+    try:
+        parse_request_line(request_line)
+    except HTTPError as error:
+        return error
+    if rest.startswith((b" ", b"\t")) or b"\r\n " in rest or b"\r\n\t" in rest:
+        return HTTPError(400, "folded field line (RFC 9112 §5.2)")
+    return HTTPError(431, f"head of more than {HEAD_LIMIT} bytes")
+
+
 def body_framing(request: Request) -> int | None:
     """Return the length of the request's body in bytes, or None if it is chunked (RFC 9112 §6.3).
 

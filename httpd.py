@@ -1,0 +1,815 @@
+"""An asynchronous HTTP/1.1 file server on asyncore and asynchat: `python httpd.py -r www -w 4`.
+
+This is the HTTP story from top to bottom. A listening socket (AsyncServer) makes one channel
+(AsyncHTTPRequestHandler) for every connection; the channel collects a request, has a do_* method answer it,
+and sends the answer as fast as the client takes it. Nothing here waits: whatever cannot go on at once returns
+to the loop, which comes back when the socket is ready.
+
+The parts that can be understood alone live beside it:
+http1.py       what bytes are a request, and where it ends (RFC 9112)
+conditional.py has the client got this already, which part does it want (RFC 9110 §13, §14)
+ioloop.py      the loop under asyncore's channels
+prefork.py     one master process, several workers on one socket
+
+Not here: TLS, HTTP/2, compression on the fly, CGI. See docs/rfc.md for what HTTP asks for and where it is done.
+"""
+
+import argparse
+import enum
+import errno
+import functools
+import http
+import logging
+import os
+import signal
+import socket
+import stat
+import sys
+import tempfile
+import time
+import urllib.parse
+
+import conditional
+import http1
+import prefork
+from http1 import HTTPError
+from ioloop import asynchat, asyncore, loop
+
+log = logging.getLogger("httpd")
+
+# Only pure functions are remembered: the answer for a second never changes.
+http_date = functools.lru_cache(maxsize=256)(conditional.http_date)
+
+
+def url_normalize(path):
+    """Return the absolute *path* of a URL, already percent-decoded, without "." and ".." segments and doubled "/".
+
+    ".." at the root stays at the root (RFC 3986 §5.2.4).
+
+    >>> url_normalize("/a/./b//../../c/"), url_normalize("/../../etc/passwd"), url_normalize("/.well-known/x")
+    ('/c/', '/etc/passwd', '/.well-known/x')
+    """
+    segments = []
+    for segment in path.split("/"):
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in ("", "."):
+            segments.append(segment)
+    is_folder = path.endswith(("/", "/.", "/..")) and segments
+    return "/" + "/".join(segments) + ("/" if is_folder else "")
+
+
+class Aborted(Exception):
+    """An answer whose head has left cannot be completed: the connection must be cut so that the client can tell."""
+
+
+class FileProducer:
+    """Hands out an open binary *file* from its current position, piece by piece; asynchat calls it a producer.
+
+    file -- closed by close(), which the channel calls when the last piece has left or the client is gone
+    chunk_size -- bytes of a piece at most
+    count -- bytes in all; None means to the end of the file. With a count the file must keep its promise:
+             a head with that Content-Length has been sent.
+    """
+
+    def __init__(self, file, chunk_size=4096, count=None):
+        self.file, self.chunk_size, self.left = file, chunk_size, count
+
+    def more(self):
+        """Return the next piece, b"" after the last; raise Aborted if the file has been cut short meanwhile."""
+        if self.left is None:
+            return self.file.read(self.chunk_size)
+        if self.left == 0:
+            return b""
+        piece = self.file.read(min(self.chunk_size, self.left))
+        if not piece:
+            raise Aborted("file was truncated while it was being sent")
+        self.left -= len(piece)
+        return piece
+
+    def close(self):
+        self.file.close()
+
+
+class ChunkedProducer:
+    """Hands out what another producer does, framed as chunks of unknown number (RFC 9112 §7.1)."""
+
+    def __init__(self, producer):
+        self.producer = producer
+
+    def more(self):
+        return chunk(self.producer.more())
+
+    def close(self):
+        self.producer.close()
+
+
+def chunk(data):
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+class State(enum.Enum):
+    IDLE = "waiting for a request"
+    HEAD = "collecting its head"
+    BODY = "collecting its body"
+    HANDLING = "a do_* method, or the application, is making the answer"
+    SENDING = "the answer is on its way; early input is kept, not parsed"
+    LINGERING = "our side is shut; draining input so that the answer survives"
+    CLOSED = "gone"
+
+
+IDLE, HEAD, BODY, HANDLING, SENDING, LINGERING, CLOSED = State
+
+
+class AsyncHTTPRequestHandler(asynchat.async_chat):
+    """One connection, and one after the other the requests on it; the methods do_GET, do_PUT ... answer them.
+
+    IDLE --first byte--> HEAD --\\r\\n\\r\\n--> BODY --last byte--> HANDLING --answer made--> SENDING
+      ^                    |  (no body: skipped)  |                                          |
+      |                    +--- malformed, too large, too late: HANDLING an error            |
+      +------------------------ keep-alive: sent -------------------------------------------+
+                                             LINGERING <--- close, input left -----+
+                                                 |                                 |
+                                               CLOSED <---- close -----------------+
+
+    For callers: AsyncHTTPRequestHandler(sock) in a map of asyncore; AsyncServer does that.
+    To override: do_<METHOD>, and the class attributes below. As with http.server a method finds `command`, `path`,
+    `headers`, `rfile` (the whole body) and answers with send_response, send_header, end_headers, then
+    `wfile.write(bytes)` or push(bytes) or push_with_producer(producer). Without a Content-Length of its own
+    the body is chunked.
+    To leave alone: what asyncore calls (handle_*, collect_incoming_data, found_terminator, initiate_send).
+    """
+
+    root = "."  # folder that is served
+    server_version = "asynchttpd"
+    max_body = 100 * 1024 * 1024  # bytes of a request body; above it 413
+    spool_limit = 512 * 1024  # bytes of a body kept in memory; above it a temporary file
+    chunk_size = 65536  # bytes read from a file at a time
+    turn_budget = 1024 * 1024  # bytes sent to one client before the others have their turn
+
+    header_timeout = 10.0  # seconds for a whole head, from its first byte (or from connecting)
+    body_timeout = 10.0  # seconds of grace for a body ...
+    body_rate = 500  # ... plus one for every so many bytes received
+    idle_timeout = 15.0  # seconds between two requests
+    send_timeout = 30.0  # seconds in which the client takes not a single byte
+    linger_timeout = 2.0  # seconds for the client to read our last answer
+
+    ac_in_buffer_size = 16384  # bytes a recv; what one client's pipelined requests may cost the others
+
+    responses = {status.value: (status.phrase, status.description) for status in http.HTTPStatus}
+    content_types = {
+        ".css": "text/css",
+        ".gif": "image/gif",
+        ".htm": "text/html",
+        ".html": "text/html",
+        ".ico": "image/vnd.microsoft.icon",
+        ".jpeg": "image/jpeg",
+        ".jpg": "image/jpeg",
+        ".js": "text/javascript",
+        ".json": "application/json",
+        ".pdf": "application/pdf",
+        ".png": "image/png",
+        ".svg": "image/svg+xml",
+        ".swf": "application/x-shockwave-flash",
+        ".txt": "text/plain",
+        ".webp": "image/webp",
+        ".xml": "application/xml",
+    }
+
+    def __init__(self, sock, server=None, address=None, map=None):
+        super().__init__(sock, map)
+        self.server, self.address = server, address or self.addr
+        self.early = b""  # input that came while an answer was being made or sent
+        self.pieces = []  # of a head that is not complete
+        self.blank_bytes = self.head_bytes = 0
+        self.reset_request()
+        self.await_request(self.header_timeout)
+
+    # A request comes in.
+
+    def reset_request(self):
+        """Forget everything about one request. With keep-alive whatever stays is a leak between strangers."""
+        self.command = self.path = ""
+        self.headers = self.request = self.rfile = self.decoder = None
+        self.close_connection = False  # after this answer
+        self.input_left = False  # the request was not read to its end
+        self.status = None  # of the answer, once it has one
+        self.unsent = []  # pieces of the answer to be sent together
+        self.head_sent = False
+        self.bodiless = self.chunked = False
+
+    def await_request(self, timeout):
+        self.state = IDLE
+        self.deadline = time.monotonic() + timeout
+        self.set_terminator(b"\r\n\r\n")
+
+    def recv(self, buffer_size):
+        """Return what came early, then what the socket has."""
+        if self.early:
+            data, self.early = self.early, b""
+            return data
+        return super().recv(buffer_size)
+
+    def handle_read(self):
+        try:
+            super().handle_read()  # asynchat: recv, collect_incoming_data, found_terminator
+            while self.early and self.readable():
+                super().handle_read()
+            if self.pieces:
+                self.await_rest_of_head()
+        except HTTPError as error:
+            self.refuse(error)
+
+    def collect_incoming_data(self, data):
+        if self.state is BODY:
+            self.collect_body(data)
+        elif self.state is not LINGERING:
+            self.collect_head(data)
+
+    def found_terminator(self):
+        self.parse_request()
+        if not self.readable():
+            # One answer at a time: 180 kB of pipelined requests would queue 1 GB of answers.
+            self.early, self.ac_in_buffer = self.ac_in_buffer, b""
+
+    def parse_request(self):
+        """A head, or the body behind it, is complete: go on with the other or handle the request."""
+        if self.state is BODY:
+            self.respond()
+        elif not self.pieces:
+            self.skip_blank(4)  # the terminator alone: two empty lines
+        else:
+            self.parse_headers()
+            length = http1.body_framing(self.request)
+            if length == 0:
+                self.respond()
+            else:
+                self.expect_body(length)
+
+    def collect_head(self, data):
+        if not self.pieces:
+            rest = data.lstrip(b"\r\n")
+            if len(rest) < len(data):
+                self.skip_blank(len(data) - len(rest))
+                data = rest
+            if not data:
+                return
+        self.pieces.append(data)
+        self.head_bytes += len(data)
+        if self.head_bytes > http1.HEAD_LIMIT:
+            raise http1.oversized_head(b"".join(self.pieces))
+
+    def skip_blank(self, count):
+        """Empty lines before a request are tolerated, a few (RFC 9112 §2.2)."""
+        self.blank_bytes += count
+        if self.blank_bytes > http1.BLANK_LIMIT:
+            raise HTTPError(400, "too many empty lines before a request")
+
+    def await_rest_of_head(self):
+        http1.check_partial_head(self.pieces[-1])
+        if self.state is IDLE:
+            self.state = HEAD
+            self.deadline = time.monotonic() + self.header_timeout
+
+    def parse_headers(self):
+        """Take the head apart: method, target, protocol, fields. Raise HTTPError."""
+        head = b"".join(self.pieces)
+        self.pieces.clear()
+        self.blank_bytes = self.head_bytes = 0
+        self.request = http1.parse_head(head)
+        self.command, self.path, _, self.headers = self.request
+        self.close_connection = not http1.keep_alive(self.request)
+
+    @property
+    def request_version(self):
+        return "HTTP/{}.{}".format(*self.request.version)
+
+    def expect_body(self, length):
+        """Get ready for a body of *length* bytes, None if it is chunked; refuse it while it is still to come."""
+        if length is not None and length > self.max_body:
+            raise HTTPError(413, f"body of more than {self.max_body} bytes")
+        if not self.handles(self.command):
+            raise HTTPError(405, "no such method here")
+        wants_continue = http1.expects_continue(self.request)
+        self.state = BODY
+        self.body_bytes, self.body_started = 0, time.monotonic()
+        self.deadline = self.body_started + self.body_timeout
+        self.rfile = tempfile.SpooledTemporaryFile(self.spool_limit)
+        self.decoder = http1.ChunkedDecoder(self.max_body) if length is None else None
+        self.set_terminator(length)  # None: asynchat hands on whatever comes
+        if wants_continue and not self.ac_in_buffer:
+            self.producer_fifo.append(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.initiate_send()
+
+    def collect_body(self, data):
+        self.body_bytes += len(data)
+        if self.decoder:
+            data = self.decoder.decode(data)
+        try:
+            self.rfile.write(data)
+        except OSError as error:
+            raise HTTPError(507, f"cannot spool a body: {error}") from error
+        if self.decoder and self.decoder.done:
+            self.early, self.decoder = self.decoder.rest, None
+            self.respond()
+
+    def handles(self, method):
+        """Tell whether requests of *method* are answered; asked before their body is read."""
+        return hasattr(self, "do_" + method)
+
+    # It is handled.
+
+    def respond(self):
+        """The request is complete: make the answer and send it."""
+        self.state, self.deadline = HANDLING, None
+        if self.rfile:
+            self.rfile.seek(0)
+        try:
+            self.handle_request()
+            if self.status is None:
+                raise RuntimeError(f"no answer to {self.command}")
+        except HTTPError as error:
+            self.send_error(error.status)
+        except Exception as error:
+            self.handle_fault(error)
+        self.end_response()
+
+    def handle_request(self):
+        """Call do_<METHOD>; without one the answer is 405."""
+        method = getattr(self, "do_" + self.command, None)
+        if method is None:
+            raise HTTPError(405, "no such method here")
+        method()
+
+    def handle_fault(self, error):
+        """Our own mistake: log it once; answer 500, or cut the connection if an answer is under way."""
+        log.exception('%s "%s %s" failed', self.client, self.command, self.path)
+        if self.head_sent:
+            self.close()
+        else:
+            self.send_error(500)
+
+    def refuse(self, error):
+        """The client's mistake, found before its request was read to the end: answer, then close."""
+        log.debug("%s refused: %s", self.client, error.reason)
+        self.state, self.deadline = HANDLING, None
+        self.close_connection = self.input_left = True
+        self.early = self.ac_in_buffer = b""
+        self.pieces.clear()
+        self.send_error(error.status)
+        self.end_response()
+
+    def send_error(self, code, message=None):
+        """Answer with status *code* and a short text; whatever was to be sent until now is dropped."""
+        short, long = self.responses[code]
+        self.unsent.clear()
+        body = f"{code} {message or short}: {long}\n".encode()
+        self.send_response(code, message)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        if code == 405:
+            self.send_header("Allow", ", ".join(name[3:] for name in dir(self) if name.startswith("do_")))
+        self.end_headers()
+        self.push(body)
+
+    def send_response(self, code, message=None):
+        """Start the head of the answer: status line, Server and Date."""
+        self.status = code
+        reason = self.responses.get(code, ("",))[0] if message is None else message
+        self.head = [f"HTTP/1.1 {code} {reason}", f"Server: {self.server_version}", f"Date: {self.date_time_string()}"]
+        self.length = None
+
+    def send_header(self, keyword, value):
+        """Add a field to the head; raise ValueError for one that would break it apart."""
+        self.head.append(http1.field_line(keyword, value))
+        keyword = keyword.lower()
+        if keyword == "content-length":
+            self.length = int(value)
+        elif keyword == "connection" and value.lower() == "close":
+            self.close_connection = True
+
+    def end_headers(self):
+        """Decide how the body is framed (RFC 9112 §6) and queue the head; it leaves with the body's first bytes."""
+        self.bodiless = self.command == "HEAD" or self.status < 200 or self.status in (204, 304)
+        self.chunked = False
+        if self.length is None and not self.bodiless:
+            if self.request and self.request.version >= (1, 1):
+                self.chunked = True
+                self.head.append("Transfer-Encoding: chunked")
+            else:
+                self.close_connection = True
+        self.head.append("Connection: close\r\n\r\n" if self.close_connection else "Connection: keep-alive\r\n\r\n")
+        self.unsent.append("\r\n".join(self.head).encode("latin-1"))
+
+    def date_time_string(self, timestamp=None):
+        """Return *timestamp* (seconds, by default now) as in "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 §5.6.7)."""
+        return http_date(int(time.time() if timestamp is None else timestamp))
+
+    # The answer goes out.
+
+    @property
+    def wfile(self):
+        return self
+
+    def write(self, data):
+        """As in `wfile.write(data)`: queue bytes of the body."""
+        self.push(data)
+        return len(data)
+
+    def push(self, data):
+        """Queue bytes of the body; they leave together with the head when the method has returned."""
+        if not self.bodiless:
+            self.unsent.append(chunk(data) if self.chunked else data)
+
+    def push_with_producer(self, producer):
+        """Queue a producer, more() of which makes the rest of the body, or a part of it."""
+        if self.bodiless:
+            producer.close()
+            return
+        if self.chunked:
+            producer = ChunkedProducer(producer)
+        self.unsent.append(producer.more())
+        self.queue_unsent()
+        self.producer_fifo.append(producer)
+
+    def queue_unsent(self):
+        if self.unsent:
+            self.head_sent = True
+            self.producer_fifo.append(b"".join(self.unsent))
+            self.unsent.clear()
+
+    def end_response(self):
+        """The answer is made. What of it cannot be sent now is sent when the loop says so."""
+        if self.state is not HANDLING:
+            return  # closed meanwhile
+        if self.chunked and not self.bodiless:
+            self.unsent.append(b"0\r\n\r\n")
+        self.queue_unsent()
+        self.state = SENDING
+        self.initiate_send()
+
+    def initiate_send(self):
+        """Send what is queued until the client, or its share of this turn, is full.
+
+        In place of asynchat's, which sends one piece of at most 64 KiB a turn and forgets producers.
+        """
+        budget = self.turn_budget
+        while self.producer_fifo and budget > 0:
+            piece = self.producer_fifo[0]
+            if hasattr(piece, "more"):
+                producer, piece = piece, piece.more()
+                if not piece:
+                    self.producer_fifo.popleft()
+                    producer.close()
+                    continue
+                self.producer_fifo.appendleft(piece)
+            sent = self.send(piece)
+            if self.state is CLOSED:
+                return
+            if self.state is SENDING and (sent or self.deadline is None):
+                self.deadline = time.monotonic() + self.send_timeout
+            if sent < len(piece):
+                self.producer_fifo[0] = memoryview(piece)[sent:]
+                return
+            self.producer_fifo.popleft()
+            budget -= sent
+        if not self.producer_fifo and self.state is SENDING:
+            self.response_sent()
+
+    def handle_write(self):
+        self.initiate_send()
+        if self.early and self.state is IDLE:
+            self.handle_read()
+
+    def response_sent(self):
+        """The last byte has left: on to the next request, or close."""
+        log.debug('%s "%s %s" %d', self.client, self.command, self.path, self.status)
+        closing, input_left = self.close_connection, self.input_left
+        if self.rfile:
+            self.rfile.close()
+        self.reset_request()
+        if not closing:
+            self.await_request(self.idle_timeout)
+        elif input_left or self.early or self.ac_in_buffer:
+            self.linger()
+        else:
+            self.close()
+
+    def linger(self):
+        """Close our side but read on for a while: closing with unread input would reset, and undo, our answer."""
+        self.early = self.ac_in_buffer = b""
+        self.state, self.deadline = LINGERING, time.monotonic() + self.linger_timeout
+        self.set_terminator(None)
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close()  # the client is gone
+
+    # What asyncore asks, and what can go wrong.
+
+    def readable(self):
+        return self.state is not HANDLING and self.state is not SENDING
+
+    def writable(self):
+        return bool(self.producer_fifo)
+
+    def handle_timeout(self):
+        """The deadline of the current state has passed."""
+        if self.state is HEAD:
+            self.refuse(HTTPError(408, "head took too long"))
+        elif self.state is BODY:
+            self.deadline = self.body_started + self.body_timeout + self.body_bytes / self.body_rate
+            if self.deadline < time.monotonic():
+                self.refuse(HTTPError(408, "body took too long"))
+        else:
+            self.close()
+
+    def handle_error(self):
+        """Called by asyncore in place of a traceback that ends the loop."""
+        error = sys.exc_info()[1]
+        if isinstance(error, Aborted):
+            log.warning('%s "%s %s" cut off: %s', self.client, self.command, self.path, error)
+        elif isinstance(error, OSError):
+            log.debug("%s left: %s", self.client, error)
+        else:
+            log.exception('%s "%s %s" failed', self.client, self.command, self.path)
+        self.close()
+
+    def handle_close(self):
+        log.debug("%s left", self.client)
+        self.close()
+
+    def close(self):
+        """Give back everything. asyncore's own close() forgets the producers and their files."""
+        if self.state is CLOSED:
+            return
+        self.state, self.deadline = CLOSED, None
+        self.early = self.ac_in_buffer = b""
+        self.pieces.clear()
+        for piece in self.producer_fifo:
+            if hasattr(piece, "close"):
+                piece.close()
+        self.producer_fifo.clear()
+        if self.rfile:
+            self.rfile.close()
+        super().close()
+
+    def log_info(self, message, type="info"):
+        log.debug("%s: %s", type, message)
+
+    @property
+    def client(self):
+        """The client's address for the log."""
+        return "{}:{}".format(*self.address) if isinstance(self.address, tuple) else str(self.address)
+
+    # Files.
+
+    def do_GET(self):
+        producer = self.send_head()
+        if producer:
+            self.push_with_producer(producer)
+
+    def do_HEAD(self):
+        producer = self.send_head()
+        if producer:
+            producer.close()
+
+    def do_OPTIONS(self):
+        self.send_response(200)
+        self.send_header("Allow", ", ".join(name[3:] for name in dir(self) if name.startswith("do_")))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def send_head(self):
+        """Send the head of the answer for a file; return the producer of its body, or None if there is none."""
+        file = self.open_file(self.translate_path(self.path))
+        if file is None:
+            return self.redirect_to_folder()
+        facts = os.fstat(file.fileno())
+        self.send_response(200)
+        self.send_header("Content-Type", self.guess_type(self.path))
+        self.send_header("Content-Length", str(facts.st_size))
+        self.end_headers()
+        return FileProducer(file, self.chunk_size, facts.st_size)
+
+    def translate_path(self, path):
+        """Return the file system path that the target *path* means; a folder ends in "/". Raise HTTPError 404.
+
+        Decoded once, then normalised: the other way round `%2e%2e` slips through.
+        """
+        path = path.partition("?")[0]
+        if "%" in path:
+            path = os.fsdecode(urllib.parse.unquote_to_bytes(path))
+        path = url_normalize(path)
+        if "\0" in path:
+            raise HTTPError(404, "NUL in a path")
+        return self.root + path
+
+    def open_file(self, path):
+        """Open the regular file that *path* leads to; None means that it is a folder and lacks its slash.
+
+        Raise HTTPError 404 for whatever is no regular file inside the root, 403 for what must not be read.
+        First open, then ask what it is: the name may mean something else a moment later. A name outside the
+        root looks exactly like a missing one.
+        """
+        if path.endswith("/"):
+            path += "index.html"
+        try:
+            # Never wait for the other end of a FIFO.
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except PermissionError as error:
+            raise HTTPError(403, "no permission") from error
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO):
+                raise HTTPError(404, "no such file") from error
+            raise
+        mode = os.fstat(fd).st_mode
+        if opened_path(fd, path).startswith(self.root_prefix()):
+            if stat.S_ISREG(mode):
+                return open(fd, "rb", buffering=0)
+            if stat.S_ISDIR(mode) and not path.endswith("/index.html"):
+                os.close(fd)
+                return None
+        os.close(fd)
+        raise HTTPError(404, "no regular file in the root")
+
+    @classmethod
+    @functools.cache
+    def root_prefix(cls):
+        return os.path.join(os.path.realpath(cls.root), "")
+
+    def redirect_to_folder(self):
+        """Send the client of a folder without its slash to the one with it, on this host whatever the target says."""
+        path, mark, query = self.path.partition("?")
+        self.send_response(301)
+        self.send_header("Location", "/" + path.lstrip("/") + "/" + mark + query)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def guess_type(self, path):
+        """Return the media type for the target *path*, by its last suffix."""
+        path = path.partition("?")[0]
+        suffix = os.path.splitext(path)[1].lower() if not path.endswith("/") else ".html"
+        return self.content_types.get(suffix, "application/octet-stream")
+
+
+def opened_path(fd, path):
+    """Return where *fd*, opened as *path*, really is, all symbolic links followed."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")  # Linux: one call, and nobody can swap a link behind our back
+    except OSError:
+        return os.path.realpath(path)
+
+
+class AsyncServer(asyncore.dispatcher):
+    """The listening socket: makes a channel for every connection.
+
+    host, port -- where to listen; port 0 lets the system choose
+    handler -- class of the channels, AsyncHTTPRequestHandler or one of its children
+    map -- as for every asyncore channel; by default asyncore's own
+
+    Raise OSError when the address cannot be had.
+    """
+
+    backlog = 1024  # connections the kernel keeps waiting; 5, as in many examples, overflows under load
+    accept_batch = 16  # connections taken at a time, so that those already here are not kept waiting
+    pause = 1.0  # seconds without accepting when the process is out of descriptors
+    deadline = None  # when to accept again (see ioloop)
+
+    def __init__(self, host="127.0.0.1", port=9000, handler=AsyncHTTPRequestHandler, map=None):
+        super().__init__(map=map)
+        self.handler = handler
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.create_server((host, port), family=family, backlog=self.backlog)
+        sock.setblocking(False)
+        # Inherited by every accepted socket. With Nagle's algorithm a small answer could wait 40 ms for an ACK.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.set_socket(sock, map)
+        self.accepting = True
+
+    def readable(self):
+        return self.deadline is None
+
+    def writable(self):
+        return False
+
+    def handle_accept(self):
+        for _ in range(self.accept_batch):
+            try:
+                pair = self.accept()
+            except OSError as error:
+                self.handle_accept_error(error)
+                return
+            if pair is None:  # nobody waits, or the client left the queue
+                return
+            self.handle_accepted(*pair)
+
+    def handle_accepted(self, sock, addr):
+        channel = self.handler(sock, self, addr, self._map)
+        # Most clients have sent their request by now: this saves a turn of the loop.
+        asyncore.read(channel)
+
+    def handle_accept_error(self, error):
+        """Out of descriptors or memory: pause. asyncore would close the listener for good."""
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            log.warning("cannot accept: %s; trying again in %g s", error.strerror, self.pause)
+            self.deadline = time.monotonic() + self.pause
+        else:
+            log.debug("cannot accept: %s", error)
+
+    def handle_timeout(self):
+        self.deadline = None
+
+    def handle_error(self):
+        log.exception("cannot accept a connection")
+
+    def serve_forever(self):
+        """Run the loop until the server and all its channels are closed."""
+        loop(self._map)
+
+    def drain(self):
+        """Stop accepting, let the answers under way end, close the rest."""
+        for channel in list(self._map.values()):
+            if channel is self or getattr(channel, "state", None) is IDLE:
+                channel.close()
+            elif isinstance(channel, AsyncHTTPRequestHandler):
+                channel.close_connection = True
+
+
+AsyncHTTPServer = AsyncServer  # the handout's other name
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser that says what is wrong in one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} (try --help)\n")
+
+
+def argument_parser(description):
+    parser = OneLineParser(description=description)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=port_number, default=9000, help="0: any free one (default: %(default)s)")
+    parser.add_argument("--log", type=log_level, default="info", help="debug, info, warning, error, critical")
+    parser.add_argument("--logfile", help="append the log to this file instead of stderr")
+    parser.add_argument("-w", "--workers", type=worker_count, default=1, help="worker processes (default: %(default)s)")
+    parser.add_argument("-r", "--root", type=folder, default=".", help="document root (default: %(default)s)")
+    return parser
+
+
+def port_number(text):
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"not a port: {text!r}")
+    return int(text)
+
+
+def worker_count(text):
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"not a number of workers: {text!r}")
+    return int(text)
+
+
+def log_level(text):
+    if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+        raise argparse.ArgumentTypeError(f"not a log level: {text!r}")
+    return text.upper()
+
+
+def folder(text):
+    if not os.path.isdir(text):
+        raise argparse.ArgumentTypeError(f"no such folder: {text!r}")
+    if not os.access(text, os.R_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"no permission to read folder {text!r}")
+    return text
+
+
+def parse_args(arguments=None):
+    return argument_parser("Serve the files of a folder over HTTP.").parse_args(arguments)
+
+
+def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, boot=None):
+    """Serve until told to stop; exit with status 0, or 1 if the server cannot start."""
+    args = args or parse_args()
+    try:
+        logging.basicConfig(filename=args.logfile, level=args.log, format="%(name)s: %(process)d %(message)s")
+        handler.root = os.path.realpath(args.root)
+        server = server_class(args.host, args.port, handler)
+    except OSError as error:
+        sys.exit(f"{log.name}: cannot listen on {args.host}:{args.port}: {error.strerror}")
+
+    def work(ready):
+        if boot:
+            boot(server)
+        signal.signal(signal.SIGTERM, lambda *_: server._map.call_soon(server.drain))
+        ready()
+        server.serve_forever()
+
+    host, port = server.socket.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
+    plural = "" if args.workers == 1 else "s"
+    log.info("Serving HTTP on http://%s:%d/ (root %s, %d worker%s)", host, port, handler.root, args.workers, plural)
+    sys.exit(prefork.Master(work, args.workers, release=server.close).run())
+
+
+if __name__ == "__main__":
+    run()
