@@ -188,7 +188,7 @@ def check_partial_head(piece: bytes) -> None:
 
 
 def oversized_head(head: bytes) -> HTTPError:
-    """Return what is wrong with *head*, the first bytes, above HEAD_LIMIT, of one that does not end: 400, 414 or 431."""
+    """Return what is wrong with a head of which *head*, above HEAD_LIMIT, is only the start: 400, 414 or 431."""
     request_line, _, rest = head.partition(b"\r\n")
     try:
         parse_request_line(request_line)

@@ -18,9 +18,11 @@ import argparse
 import enum
 import errno
 import functools
+import heapq
 import http
 import logging
 import os
+import resource
 import signal
 import socket
 import stat
@@ -153,6 +155,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     idle_timeout = 15.0  # seconds between two requests
     send_timeout = 30.0  # seconds in which the client takes not a single byte
     linger_timeout = 2.0  # seconds for the client to read our last answer
+    retry_after = 5  # seconds, said with 503
 
     ac_in_buffer_size = 16384  # bytes a recv; what one client's pipelined requests may cost the others
 
@@ -278,7 +281,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.blank_bytes = self.head_bytes = 0
         self.request = http1.parse_head(head)
         self.command, self.path, _, self.headers = self.request
-        self.close_connection = not http1.keep_alive(self.request)
+        draining = self.server is not None and self.server.draining
+        self.close_connection = draining or not http1.keep_alive(self.request)
 
     @property
     def request_version(self):
@@ -294,7 +298,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.state = BODY
         self.body_bytes, self.body_started = 0, time.monotonic()
         self.deadline = self.body_started + self.body_timeout
-        self.rfile = tempfile.SpooledTemporaryFile(self.spool_limit)
+        self.rfile = tempfile.SpooledTemporaryFile(self.spool_limit)  # noqa: SIM115 closed by response_sent or close
         self.decoder = http1.ChunkedDecoder(self.max_body) if length is None else None
         self.set_terminator(length)  # None: asynchat hands on whatever comes
         if wants_continue and not self.ac_in_buffer:
@@ -317,6 +321,9 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         """Tell whether requests of *method* are answered; asked before their body is read."""
         return hasattr(self, "do_" + method)
 
+    def allowed_methods(self):
+        return ", ".join(name.removeprefix("do_") for name in dir(self) if name.startswith("do_"))
+
     # It is handled.
 
     def respond(self):
@@ -330,8 +337,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
                 raise RuntimeError(f"no answer to {self.command}")
         except HTTPError as error:
             self.send_error(error.status)
-        except Exception as error:
-            self.handle_fault(error)
+        except Exception:
+            self.handle_fault()
         self.end_response()
 
     def handle_request(self):
@@ -341,7 +348,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             raise HTTPError(405, "no such method here")
         method()
 
-    def handle_fault(self, error):
+    def handle_fault(self):
         """Our own mistake: log it once; answer 500, or cut the connection if an answer is under way."""
         log.exception('%s "%s %s" failed', self.client, self.command, self.path)
         if self.head_sent:
@@ -368,7 +375,9 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.send_header("Content-Type", "text/plain")
         self.send_header("Content-Length", str(len(body)))
         if code == 405:
-            self.send_header("Allow", ", ".join(name[3:] for name in dir(self) if name.startswith("do_")))
+            self.send_header("Allow", self.allowed_methods())
+        elif code == 503:
+            self.send_header("Retry-After", str(self.retry_after))
         self.end_headers()
         self.push(body)
 
@@ -432,6 +441,9 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.queue_unsent()
         self.producer_fifo.append(producer)
 
+    def close_when_done(self):
+        self.close_connection = True
+
     def queue_unsent(self):
         if self.unsent:
             self.head_sent = True
@@ -483,7 +495,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     def response_sent(self):
         """The last byte has left: on to the next request, or close."""
-        log.debug('%s "%s %s" %d', self.client, self.command, self.path, self.status)
+        log.debug('%s "%s %s" %s', self.client, self.command, self.path, self.status)
         closing, input_left = self.close_connection, self.input_left
         if self.rfile:
             self.rfile.close()
@@ -576,7 +588,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     def do_OPTIONS(self):
         self.send_response(200)
-        self.send_header("Allow", ", ".join(name[3:] for name in dir(self) if name.startswith("do_")))
+        self.send_header("Allow", self.allowed_methods())
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -599,10 +611,12 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         """
         path = path.partition("?")[0]
         if "%" in path:
+            if "%00" in path or "%2f" in path.lower():
+                raise HTTPError(404, "no file name contains NUL or a slash")
             path = os.fsdecode(urllib.parse.unquote_to_bytes(path))
         path = url_normalize(path)
-        if "\0" in path:
-            raise HTTPError(404, "NUL in a path")
+        if "/." in path and not path.startswith("/.well-known/"):
+            raise HTTPError(404, "hidden file")
         return self.root + path
 
     def open_file(self, path):
@@ -620,23 +634,20 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         except PermissionError as error:
             raise HTTPError(403, "no permission") from error
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise HTTPError(503, "out of descriptors") from error
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO):
                 raise HTTPError(404, "no such file") from error
             raise
         mode = os.fstat(fd).st_mode
-        if opened_path(fd, path).startswith(self.root_prefix()):
+        if opened_path(fd, path).startswith(real_prefix(self.root)):
             if stat.S_ISREG(mode):
                 return open(fd, "rb", buffering=0)
-            if stat.S_ISDIR(mode) and not path.endswith("/index.html"):
+            if stat.S_ISDIR(mode) and os.path.isfile(path + "/index.html"):
                 os.close(fd)
                 return None
         os.close(fd)
         raise HTTPError(404, "no regular file in the root")
-
-    @classmethod
-    @functools.cache
-    def root_prefix(cls):
-        return os.path.join(os.path.realpath(cls.root), "")
 
     def redirect_to_folder(self):
         """Send the client of a folder without its slash to the one with it, on this host whatever the target says."""
@@ -651,6 +662,12 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         path = path.partition("?")[0]
         suffix = os.path.splitext(path)[1].lower() if not path.endswith("/") else ".html"
         return self.content_types.get(suffix, "application/octet-stream")
+
+
+@functools.cache
+def real_prefix(root):
+    """Return what the real path of everything inside the folder *root* starts with."""
+    return os.path.join(os.path.realpath(root), "")
 
 
 def opened_path(fd, path):
@@ -674,7 +691,12 @@ class AsyncServer(asyncore.dispatcher):
     backlog = 1024  # connections the kernel keeps waiting; 5, as in many examples, overflows under load
     accept_batch = 16  # connections taken at a time, so that those already here are not kept waiting
     pause = 1.0  # seconds without accepting when the process is out of descriptors
+    descriptor_share = 0.75  # of the process's descriptors for connections; the rest for files
+    eviction = 16  # idle connections closed at a time when there is no room for a new one
+    idle_grace = 0.5  # seconds that idle connections stay when draining: a request may be on its way
+
     deadline = None  # when to accept again (see ioloop)
+    draining = False
 
     def __init__(self, host="127.0.0.1", port=9000, handler=AsyncHTTPRequestHandler, map=None):
         super().__init__(map=map)
@@ -686,6 +708,8 @@ class AsyncServer(asyncore.dispatcher):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.set_socket(sock, map)
         self.accepting = True
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.max_connections = int(descriptors * self.descriptor_share)
 
     def readable(self):
         return self.deadline is None
@@ -705,13 +729,26 @@ class AsyncServer(asyncore.dispatcher):
             self.handle_accepted(*pair)
 
     def handle_accepted(self, sock, addr):
+        has_room = len(self._map) < self.max_connections or self.make_room()
         channel = self.handler(sock, self, addr, self._map)
-        # Most clients have sent their request by now: this saves a turn of the loop.
-        asyncore.read(channel)
+        if has_room:
+            # Most clients have sent their request by now: this saves a turn of the loop.
+            asyncore.read(channel)
+        else:
+            channel.refuse(HTTPError(503, "too many connections"))
+
+    def make_room(self):
+        """Close the connections that have been idle longest; tell whether there were any."""
+        idle = [channel for channel in self._map.values() if getattr(channel, "state", None) is IDLE]
+        oldest = heapq.nsmallest(self.eviction, idle, key=lambda channel: channel.deadline)
+        for channel in oldest:
+            channel.close()
+        return bool(oldest)
 
     def handle_accept_error(self, error):
         """Out of descriptors or memory: pause. asyncore would close the listener for good."""
         if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            self.make_room()
             log.warning("cannot accept: %s; trying again in %g s", error.strerror, self.pause)
             self.deadline = time.monotonic() + self.pause
         else:
@@ -728,12 +765,17 @@ class AsyncServer(asyncore.dispatcher):
         loop(self._map)
 
     def drain(self):
-        """Stop accepting, let the answers under way end, close the rest."""
-        for channel in list(self._map.values()):
-            if channel is self or getattr(channel, "state", None) is IDLE:
-                channel.close()
+        """Stop accepting, finish what has begun, then serve_forever() returns."""
+        self.handle_accept()  # those in the queue would be reset with it
+        self.draining = True
+        self.close()
+        leave_at = time.monotonic() + self.idle_grace
+        for channel in self._map.values():
+            if getattr(channel, "state", None) is IDLE:
+                channel.deadline = leave_at
             elif isinstance(channel, AsyncHTTPRequestHandler):
                 channel.close_connection = True
+        self._map.sweep_at = leave_at
 
 
 AsyncHTTPServer = AsyncServer  # the handout's other name
@@ -790,6 +832,7 @@ def parse_args(arguments=None):
 def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, boot=None):
     """Serve until told to stop; exit with status 0, or 1 if the server cannot start."""
     args = args or parse_args()
+    raise_descriptor_limit()
     try:
         logging.basicConfig(filename=args.logfile, level=args.log, format="%(name)s: %(process)d %(message)s")
         handler.root = os.path.realpath(args.root)
@@ -809,6 +852,14 @@ def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, bo
     plural = "" if args.workers == 1 else "s"
     log.info("Serving HTTP on http://%s:%d/ (root %s, %d worker%s)", host, port, handler.root, args.workers, plural)
     sys.exit(prefork.Master(work, args.workers, release=server.close).run())
+
+
+def raise_descriptor_limit():
+    """Allow this process, and its workers, as many descriptors as it may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        most = 65536 if hard == resource.RLIM_INFINITY else hard
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ Three things asyncore.loop() does not have:
 import collections
 import os
 import select
+import signal
+import threading
 import time
 import warnings
 
@@ -57,6 +59,7 @@ class EventMap(dict):
         self.touched = set()  # descriptors to ask again before the next poll
         self.calls = collections.deque()  # functions waiting for the loop: append() and popleft() are atomic
         self.wake_reader = self.wake_writer = None
+        self.sweep_at = 0.0  # when to look for late channels next (time.monotonic())
 
     def __setitem__(self, fd, channel):
         # Not asked yet: asyncore comes here from within the channel's __init__.
@@ -104,6 +107,7 @@ class EventMap(dict):
     def sweep(self):
         """Call handle_timeout() of every channel whose deadline has passed; ask strangers again."""
         now = time.monotonic()
+        self.sweep_at = now + SWEEP_INTERVAL
         for fd, channel in list(self.items()):
             try:
                 deadline = channel.deadline
@@ -140,12 +144,17 @@ class EventMap(dict):
             os.set_blocking(fd, False)
         self.poller.register(self.wake_reader, READ)
         self.touched.update(self)
+        if threading.current_thread() is threading.main_thread():
+            # A signal that arrives just before the poll would otherwise be noticed only after it.
+            signal.set_wakeup_fd(self.wake_writer, warn_on_full_buffer=False)
 
     def close(self):
         """Close every channel, then what the loop itself has opened."""
         for channel in list(self.values()):
             channel.close()
         if self.poller is not None:
+            if threading.current_thread() is threading.main_thread():
+                signal.set_wakeup_fd(-1)
             if hasattr(self.poller, "close"):
                 self.poller.close()
             os.close(self.wake_reader)
@@ -166,12 +175,10 @@ else:  # macOS and others: poll() asks about every descriptor, in the kernel rat
 def loop(map=None):
     """Serve the channels in *map* (an EventMap, by default asyncore's) until every one is closed."""
     map = asyncore.socket_map if map is None else map
-    sweep_at = time.monotonic() + SWEEP_INTERVAL
     while map:
-        map.poll(max(0.0, sweep_at - time.monotonic()))
-        if time.monotonic() >= sweep_at:
+        map.poll(max(0.0, map.sweep_at - time.monotonic()))
+        if time.monotonic() >= map.sweep_at:
             map.sweep()
-            sweep_at = time.monotonic() + SWEEP_INTERVAL
 
 
 # The trick: from now on every channel made without a map of its own lands in an EventMap.
