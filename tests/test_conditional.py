@@ -190,7 +190,7 @@ NAMES_IT = [
     f'"r2d2xxxx", {ETAG}, "c3piozzzz"',
     f"{ETAG},",
     f", ,\t{ETAG}\t , ",
-    f'"a,b",{ETAG}',
+    f'"a,b",,\t,{ETAG}',
     f'"",{ETAG}',
 ]
 NAMES_IT_WEAKLY = ["W/" + ETAG, f'"a", W/{ETAG}', f'W/"a",W/{ETAG}, "b"']
