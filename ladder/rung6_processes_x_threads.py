@@ -1,0 +1,87 @@
+"""Processes x threads: 10 threads in each process.
+
+New: --workers processes times --threads threads accept from the one socket.
+Breaks when: clients are more than workers x threads. An idle one costs a whole thread, and the next one waits:
+
+    for i in $(seq $((10 * $(nproc)))); do sleep 9 | timeout 9 nc localhost 9090 & done
+    echo hi | timeout 3 nc localhost 9090       # three seconds, and no "hi"
+
+Next: one thread that waits for all clients at once, instead of one thread for each (rung 7).
+"""
+
+import argparse
+import logging
+import multiprocessing
+import signal
+import socket
+import threading
+
+fork = multiprocessing.get_context("fork")  # the children must inherit the listening socket
+
+
+def serve_client(connection, address):
+    logging.info("Client connected: %s:%d", *address)
+    with connection:
+        try:
+            while data := connection.recv(65536):
+                logging.info("Received %d bytes from %s:%d", len(data), *address)
+                connection.sendall(data)
+            logging.info("Client said goodbye: %s:%d", *address)
+        except OSError as error:
+            logging.info("Client lost: %s", error)
+
+
+def accept_forever(listener):
+    while True:
+        serve_client(*listener.accept())
+
+
+def start_threads(listener, args):
+    threads = [
+        threading.Thread(target=accept_forever, args=(listener,), name=f"Thread-{number}", daemon=True)
+        for number in range(1, args.threads + 1)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def start_processes(listener, args):
+    # Ctrl-C reaches every process of the terminal. Only the parent listens to it: the children inherit the mask,
+    # and multiprocessing terminates the daemonic ones when the parent leaves.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    processes = [
+        fork.Process(target=start_threads, args=(listener, args), name=f"Process-{number}", daemon=True)
+        for number in range(1, args.workers + 1)
+    ]
+    for process in processes:
+        process.start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    return processes
+
+
+def serve_forever(listener, args):
+    for process in start_processes(listener, args):
+        process.join()
+
+
+def run():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--host", default="localhost")
+    parser.add_argument("--port", type=int, default=9090, help="0 takes a free one")
+    parser.add_argument("--log", default="info", help="level: debug, info, warning")
+    parser.add_argument("--workers", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument("--threads", type=int, default=10, help="in each process")
+    args = parser.parse_args()
+    logging.basicConfig(level=args.log.upper(), format="(%(processName)s) (%(threadName)s) %(message)s")
+    with socket.create_server((args.host, args.port), backlog=1024) as listener:
+        try:
+            logging.info("Listening on %s:%d", *listener.getsockname())
+            serve_forever(listener, args)
+        except KeyboardInterrupt:
+            logging.info("Stopped")
+
+
+if __name__ == "__main__":
+    run()
