@@ -28,16 +28,18 @@ LENGTH_DIGITS = 19  # digits of a Content-Length; more is 413 whatever the limit
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # Browsers leave [ ] ^ ` { | } as they are although RFC 3986 wants them encoded; the rest is strict.
-PATH = rb"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}]+|%[0-9A-Fa-f]{2})*"
+# "++" takes all it can and never gives back: with "+" a target of 40 letters and one quote would be tried
+# in 2**40 ways before it is refused.
+PATH = rb"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}]++|%[0-9A-Fa-f]{2})*"
 QUERY = rb"(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}?%]*)?"
-HOST = rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]+|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+\])"
+HOST = rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+\])"
 
 REQUEST_LINE = re.compile(rb"(%b) ([!-~]+) HTTP/([0-9])\.([0-9])" % TOKEN)
 ORIGIN_FORM = re.compile(PATH + QUERY)
 ABSOLUTE_FORM = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://(%b(?::[0-9]*)?)((?:%b)?%b)" % (HOST, PATH, QUERY))
 AUTHORITY_FORM = re.compile(rb"%b:[0-9]+" % HOST)
 AUTHORITY = re.compile((rb"%b(?::[0-9]*)?" % HOST).decode("ascii"))
-FIELD_LINE = re.compile(rb"(%b):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)" % TOKEN)
+FIELD_LINE = re.compile(rb"(%b):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*)" % TOKEN)
 FIELD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t -~\x80-\xff]*")
 
 QUOTED_STRING = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
@@ -61,11 +63,12 @@ class HTTPError(Exception):
 
     status -- the status code of the answer, such as 400
     reason -- what is wrong with the request, for the log
+    fields -- more fields for the answer, such as {"Content-Range": "bytes */1000"}
     """
 
-    def __init__(self, status: int, reason: str):
+    def __init__(self, status: int, reason: str, fields: dict[str, str] | None = None):
         super().__init__(status, reason)
-        self.status, self.reason = status, reason
+        self.status, self.reason, self.fields = status, reason, fields
 
 
 class Fields(dict):

@@ -21,6 +21,7 @@ import functools
 import heapq
 import http
 import logging
+import mimetypes
 import os
 import resource
 import signal
@@ -33,11 +34,48 @@ import urllib.parse
 
 import conditional
 import http1
+import listing
 import prefork
 from http1 import HTTPError
 from ioloop import asynchat, asyncore, loop
 
 log = logging.getLogger("httpd")
+
+HAS_SENDFILE = sys.platform == "linux"  # elsewhere os.sendfile() differs, and files are read in pieces
+
+CONTENT_TYPES = {
+    ".css": "text/css",
+    ".gif": "image/gif",
+    ".htm": "text/html",
+    ".html": "text/html",
+    ".gz": "application/gzip",
+    ".ico": "image/vnd.microsoft.icon",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".md": "text/markdown",
+    ".mjs": "text/javascript",
+    ".mp3": "audio/mpeg",
+    ".mp4": "video/mp4",
+    ".pdf": "application/pdf",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".swf": "application/x-shockwave-flash",
+    ".txt": "text/plain",
+    ".wasm": "application/wasm",
+    ".webm": "video/webm",
+    ".webp": "image/webp",
+    ".woff2": "font/woff2",
+    ".xml": "application/xml",
+    ".zip": "application/zip",
+}
+
+# Fields that -H cannot add: the server decides them for each answer.
+OWN_FIELDS = {
+    "accept-ranges", "allow", "connection", "content-encoding", "content-length", "content-range", "content-type",
+    "date", "etag", "keep-alive", "last-modified", "location", "server", "trailer", "transfer-encoding", "upgrade",
+}  # fmt: skip
 
 # Only pure functions are remembered: the answer for a second never changes.
 http_date = functools.lru_cache(maxsize=256)(conditional.http_date)
@@ -143,6 +181,11 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     """
 
     root = "."  # folder that is served
+    listing = False  # answer for a folder without index.html with a list of its entries?
+    follow_symlinks = False  # serve what symbolic links outside the root lead to?
+    cache = "no-cache"  # Cache-Control of files: kept, but asked about each time
+    extra_fields = ()  # lines such as "Access-Control-Allow-Origin: *" for every answer
+    coding_suffixes = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}  # of precompressed siblings
     server_version = "asynchttpd"
     max_body = 100 * 1024 * 1024  # bytes of a request body; above it 413
     spool_limit = 512 * 1024  # bytes of a body kept in memory; above it a temporary file
@@ -156,28 +199,11 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     send_timeout = 30.0  # seconds in which the client takes not a single byte
     linger_timeout = 2.0  # seconds for the client to read our last answer
     retry_after = 5  # seconds, said with 503
+    error_page_limit = 1024 * 1024  # bytes read of 404.html
 
     ac_in_buffer_size = 16384  # bytes a recv; what one client's pipelined requests may cost the others
 
     responses = {status.value: (status.phrase, status.description) for status in http.HTTPStatus}
-    content_types = {
-        ".css": "text/css",
-        ".gif": "image/gif",
-        ".htm": "text/html",
-        ".html": "text/html",
-        ".ico": "image/vnd.microsoft.icon",
-        ".jpeg": "image/jpeg",
-        ".jpg": "image/jpeg",
-        ".js": "text/javascript",
-        ".json": "application/json",
-        ".pdf": "application/pdf",
-        ".png": "image/png",
-        ".svg": "image/svg+xml",
-        ".swf": "application/x-shockwave-flash",
-        ".txt": "text/plain",
-        ".webp": "image/webp",
-        ".xml": "application/xml",
-    }
 
     def __init__(self, sock, server=None, address=None, map=None):
         super().__init__(sock, map)
@@ -336,7 +362,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             if self.status is None:
                 raise RuntimeError(f"no answer to {self.command}")
         except HTTPError as error:
-            self.send_error(error.status)
+            self.send_error(error.status, fields=error.fields)
         except Exception:
             self.handle_fault()
         self.end_response()
@@ -366,18 +392,20 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.send_error(error.status)
         self.end_response()
 
-    def send_error(self, code, message=None):
-        """Answer with status *code* and a short text; whatever was to be sent until now is dropped."""
-        short, long = self.responses[code]
+    def send_error(self, code, message=None, fields=None):
+        """Answer with status *code*, its page and more *fields* (a dict); what was to be sent until now is dropped."""
+        media_type, body = self.error_page(code)
         self.unsent.clear()
-        body = f"{code} {message or short}: {long}\n".encode()
         self.send_response(code, message)
-        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Type", media_type)
+        self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Content-Length", str(len(body)))
         if code == 405:
             self.send_header("Allow", self.allowed_methods())
         elif code == 503:
             self.send_header("Retry-After", str(self.retry_after))
+        for name, value in (fields or {}).items():
+            self.send_header(name, value)
         self.end_headers()
         self.push(body)
 
@@ -407,6 +435,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
                 self.head.append("Transfer-Encoding: chunked")
             else:
                 self.close_connection = True
+        self.head.extend(self.extra_fields)
         self.head.append("Connection: close\r\n\r\n" if self.close_connection else "Connection: keep-alive\r\n\r\n")
         self.unsent.append("\r\n".join(self.head).encode("latin-1"))
 
@@ -467,26 +496,46 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         """
         budget = self.turn_budget
         while self.producer_fifo and budget > 0:
-            piece = self.producer_fifo[0]
-            if hasattr(piece, "more"):
-                producer, piece = piece, piece.more()
+            first = self.producer_fifo[0]
+            from_file = HAS_SENDFILE and isinstance(first, FileProducer) and first.left
+            if from_file:
+                size = min(first.left, budget)
+                sent = self.send_file(first, size)
+            else:
+                piece = first.more() if hasattr(first, "more") else first
                 if not piece:
-                    self.producer_fifo.popleft()
-                    producer.close()
+                    self.producer_fifo.popleft().close()
                     continue
-                self.producer_fifo.appendleft(piece)
-            sent = self.send(piece)
+                size = len(piece)
+                sent = self.send(piece)
+                if first is piece:
+                    self.producer_fifo.popleft()
+                if sent < size:
+                    self.producer_fifo.appendleft(memoryview(piece)[sent:])
             if self.state is CLOSED:
+                self.producer_fifo.clear()
                 return
             if self.state is SENDING and (sent or self.deadline is None):
                 self.deadline = time.monotonic() + self.send_timeout
-            if sent < len(piece):
-                self.producer_fifo[0] = memoryview(piece)[sent:]
+            if sent < size:
                 return
-            self.producer_fifo.popleft()
             budget -= sent
         if not self.producer_fifo and self.state is SENDING:
             self.response_sent()
+
+    def send_file(self, producer, count):
+        """As send(), but the kernel copies the bytes from the producer's file: they never enter this process."""
+        try:
+            sent = os.sendfile(self.socket.fileno(), producer.file.fileno(), None, count)
+        except BlockingIOError:
+            return 0
+        except ConnectionError:
+            self.handle_close()
+            return 0
+        if sent == 0:  # for ever: a loop that waits for more would spin
+            raise Aborted("file was truncated while it was being sent")
+        producer.left -= sent
+        return sent
 
     def handle_write(self):
         self.initiate_send()
@@ -593,16 +642,52 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.end_headers()
 
     def send_head(self):
-        """Send the head of the answer for a file; return the producer of its body, or None if there is none."""
-        file = self.open_file(self.translate_path(self.path))
-        if file is None:
-            return self.redirect_to_folder()
-        facts = os.fstat(file.fileno())
-        self.send_response(200)
-        self.send_header("Content-Type", self.guess_type(self.path))
-        self.send_header("Content-Length", str(facts.st_size))
+        """Send the head of the answer for a file or folder; return the producer of its body, or None without one."""
+        path = self.translate_path(self.path)
+        if path.endswith("/"):
+            if self.listing and not os.path.exists(path + "index.html"):
+                return self.send_listing(path)
+            path += "index.html"
+        fd, facts = self.open_path(path)
+        if stat.S_ISDIR(facts.st_mode):
+            os.close(fd)
+            return self.redirect_to_folder(path)
+        for coding in conditional.preferred_codings(self.headers.get("accept-encoding", "")):
+            try:
+                sibling, sibling_facts = self.open_path(path + self.coding_suffixes[coding])
+            except HTTPError:
+                continue
+            if stat.S_ISREG(sibling_facts.st_mode):
+                os.close(fd)
+                return self.send_file_head(sibling, sibling_facts, path, coding)
+            os.close(sibling)
+        return self.send_file_head(fd, facts, path)
+
+    def send_file_head(self, fd, facts, path, coding=""):
+        """Send the head for the open file *fd*, as its conditional fields and Range ask; return a producer or None."""
+        file = open(fd, "rb", buffering=0)  # noqa: SIM115 closed below or by its producer
+        now = time.time()
+        etag = conditional.entity_tag(facts.st_size, facts.st_mtime_ns, coding)
+        status, start, stop = conditional.select_part(
+            self.command, self.headers, etag, facts.st_mtime, facts.st_size, now
+        )
+        if status >= 400:
+            file.close()
+            unsatisfied = {"Content-Range": conditional.unsatisfied_range(facts.st_size)} if status == 416 else {}
+            raise HTTPError(status, "precondition or range", unsatisfied)
+        self.send_response(status)
+        self.head.append(file_fields(etag, conditional.last_modified(facts.st_mtime, now), self.cache))
+        if status == 304:
+            file.close()
+            self.end_headers()
+            return None
+        self.head.append(type_fields(os.path.splitext(path)[1], coding))
+        if status == 206:
+            self.send_header("Content-Range", conditional.content_range(start, stop, facts.st_size))
+            file.seek(start)
+        self.send_header("Content-Length", str(stop - start))
         self.end_headers()
-        return FileProducer(file, self.chunk_size, facts.st_size)
+        return FileProducer(file, self.chunk_size, stop - start)
 
     def translate_path(self, path):
         """Return the file system path that the target *path* means; a folder ends in "/". Raise HTTPError 404.
@@ -619,17 +704,15 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             raise HTTPError(404, "hidden file")
         return self.root + path
 
-    def open_file(self, path):
-        """Open the regular file that *path* leads to; None means that it is a folder and lacks its slash.
+    def open_path(self, path):
+        """Open the regular file or folder *path*; return its descriptor and os.fstat() of it.
 
-        Raise HTTPError 404 for whatever is no regular file inside the root, 403 for what must not be read.
-        First open, then ask what it is: the name may mean something else a moment later. A name outside the
-        root looks exactly like a missing one.
+        Raise HTTPError: 404 for anything else, such as a FIFO, and whatever is outside the root, which looks
+        exactly like a missing file; 403 for what must not be read; 503 without descriptors. First open, then
+        ask what it is: the name may mean something else a moment later.
         """
-        if path.endswith("/"):
-            path += "index.html"
         try:
-            # Never wait for the other end of a FIFO.
+            # Non-blocking: never wait for the other end of a FIFO.
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except PermissionError as error:
             raise HTTPError(403, "no permission") from error
@@ -639,29 +722,85 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO):
                 raise HTTPError(404, "no such file") from error
             raise
-        mode = os.fstat(fd).st_mode
-        if opened_path(fd, path).startswith(real_prefix(self.root)):
-            if stat.S_ISREG(mode):
-                return open(fd, "rb", buffering=0)
-            if stat.S_ISDIR(mode) and os.path.isfile(path + "/index.html"):
-                os.close(fd)
-                return None
+        facts = os.fstat(fd)
+        inside = self.follow_symlinks or (opened_path(fd, path) + "/").startswith(real_prefix(self.root))
+        if inside and (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
+            return fd, facts
         os.close(fd)
         raise HTTPError(404, "no regular file in the root")
 
-    def redirect_to_folder(self):
+    def redirect_to_folder(self, path):
         """Send the client of a folder without its slash to the one with it, on this host whatever the target says."""
-        path, mark, query = self.path.partition("?")
+        target, mark, query = self.path.partition("?")
+        if target.endswith("/") or not (self.listing or os.path.isfile(path + "/index.html")):
+            raise HTTPError(404, "folder without index.html")
         self.send_response(301)
-        self.send_header("Location", "/" + path.lstrip("/") + "/" + mark + query)
+        self.send_header("Location", "/" + target.lstrip("/") + "/" + mark + query)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def guess_type(self, path):
-        """Return the media type for the target *path*, by its last suffix."""
-        path = path.partition("?")[0]
-        suffix = os.path.splitext(path)[1].lower() if not path.endswith("/") else ".html"
-        return self.content_types.get(suffix, "application/octet-stream")
+    def send_listing(self, path):
+        """Answer with the entries of the folder at *path*, as a page or, if the client prefers it, as JSON."""
+        fd, _ = self.open_path(path)
+        os.close(fd)
+        entries, is_cut = listing.read_folder(path, self.is_served)
+        self.send_response(200)
+        if "application/json" in self.headers.get("accept", ""):
+            body = listing.as_json(entries, is_cut)
+            self.send_header("Content-Type", "application/json")
+        else:
+            decoded = os.fsdecode(urllib.parse.unquote_to_bytes(self.path.partition("?")[0]))
+            body = listing.as_html(url_normalize(decoded), entries, is_cut)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cache-Control", "no-cache")
+        self.send_header("Vary", "Accept")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.push(body)
+
+    def is_served(self, entry):
+        """Tell whether a listing may name *entry* (an os.DirEntry): hidden files and links out of the root are not."""
+        if entry.name.startswith(".") or not (entry.is_file() or entry.is_dir()):
+            return False
+        inside = self.follow_symlinks or not entry.is_symlink()
+        return inside or os.path.join(os.path.realpath(entry.path), "").startswith(real_prefix(self.root))
+
+    def error_page(self, code):
+        """Return (media type, body) for an error: the root's own 404.html, else a line of text."""
+        if code == 404:
+            try:
+                fd, facts = self.open_path(self.root + "/404.html")
+            except (HTTPError, OSError):
+                pass  # the usual case
+            else:
+                with open(fd, "rb", buffering=0) as file:
+                    if stat.S_ISREG(facts.st_mode):
+                        return "text/html", file.read(self.error_page_limit)
+        short, long = self.responses[code]
+        return "text/plain", f"{code} {short}: {long}\n".encode()
+
+
+@functools.lru_cache(maxsize=1024)
+def file_fields(etag, modified, cache):
+    """Return the fields that a file's 200 and its 304 share (RFC 9110 §15.4.5), from their validators."""
+    fields = [f"ETag: {etag}", f"Cache-Control: {cache}", "Vary: Accept-Encoding"]
+    if modified:
+        fields.append(f"Last-Modified: {modified}")
+    return "\r\n".join(fields)
+
+
+@functools.lru_cache(maxsize=1024)
+def type_fields(suffix, coding):
+    """Return the fields that tell what a file is, from the suffix of its name and its content coding."""
+    suffix = suffix.lower()
+    # Our own table first, then Python's built-in one, never the system's: answers must not depend on the host.
+    media_type = CONTENT_TYPES.get(suffix) or mimetypes.types_map.get(suffix) or "application/octet-stream"
+    fields = [f"Content-Type: {media_type}", "X-Content-Type-Options: nosniff", "Accept-Ranges: bytes"]
+    if coding:
+        fields.append(f"Content-Encoding: {coding}")
+    return "\r\n".join(fields)
 
 
 @functools.cache
@@ -790,13 +929,49 @@ class OneLineParser(argparse.ArgumentParser):
 
 def argument_parser(description):
     parser = OneLineParser(description=description)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--host", "--bind", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=port_number, default=9000, help="0: any free one (default: %(default)s)")
     parser.add_argument("--log", type=log_level, default="info", help="debug, info, warning, error, critical")
     parser.add_argument("--logfile", help="append the log to this file instead of stderr")
     parser.add_argument("-w", "--workers", type=worker_count, default=1, help="worker processes (default: %(default)s)")
-    parser.add_argument("-r", "--root", type=folder, default=".", help="document root (default: %(default)s)")
+    parser.add_argument(
+        "-H",
+        "--header",
+        dest="extra_fields",
+        metavar="'Name: value'",
+        type=extra_field,
+        action="append",
+        default=[],
+        help="send this field with every answer; may be repeated",
+    )
+    add_file_arguments(parser)
     return parser
+
+
+def add_file_arguments(parser):
+    parser.add_argument("-r", "--root", type=folder, default=".", help="document root (default: %(default)s)")
+    parser.add_argument("--listing", action="store_true", help="list folders that have no index.html")
+    parser.add_argument(
+        "--cache", type=seconds, metavar="SECONDS", help="let clients keep files so long without asking"
+    )
+    parser.add_argument("--follow-symlinks", action="store_true", help="serve links that lead out of the root, too")
+
+
+def extra_field(text):
+    name, colon, value = text.partition(":")
+    try:
+        line = http1.field_line(name, value.strip())
+    except ValueError:
+        colon = ""
+    if not colon or name.lower() in OWN_FIELDS:
+        raise argparse.ArgumentTypeError(f"not a field that can be added: {text!r}")
+    return line
+
+
+def seconds(text):
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"not a number of seconds: {text!r}")
+    return int(text)
 
 
 def port_number(text):
@@ -836,6 +1011,10 @@ def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, bo
     try:
         logging.basicConfig(filename=args.logfile, level=args.log, format="%(name)s: %(process)d %(message)s")
         handler.root = os.path.realpath(args.root)
+        handler.listing, handler.follow_symlinks = args.listing, args.follow_symlinks
+        handler.extra_fields = args.extra_fields
+        if args.cache is not None:
+            handler.cache = f"max-age={args.cache}"
         server = server_class(args.host, args.port, handler)
     except OSError as error:
         sys.exit(f"{log.name}: cannot listen on {args.host}:{args.port}: {error.strerror}")
@@ -851,7 +1030,32 @@ def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, bo
     host = f"[{host}]" if ":" in host else host
     plural = "" if args.workers == 1 else "s"
     log.info("Serving HTTP on http://%s:%d/ (root %s, %d worker%s)", host, port, handler.root, args.workers, plural)
+    if host in ("0.0.0.0", "[::]"):
+        urls = " ".join(f"http://{address}:{port}/" for address in own_addresses())
+        log.warning(emphasised("Everybody who can reach this machine can read what is served: %s"), urls)
     sys.exit(prefork.Master(work, args.workers, release=server.close).run())
+
+
+def own_addresses():
+    """Return this machine's addresses towards other networks, as they stand in URLs. Sends nothing, asks no DNS."""
+    addresses = []
+    # Connecting a UDP socket only looks up the route. The addresses are those of documentation: RFC 5737, RFC 3849.
+    for family, elsewhere, form in (
+        (socket.AF_INET, "192.0.2.1", "{}"),
+        (socket.AF_INET6, "2001:db8::1", "[{}]"),
+    ):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((elsewhere, 9))
+                addresses.append(form.format(probe.getsockname()[0]))
+        except OSError:
+            continue  # no route, or no such protocol here
+    return addresses
+
+
+def emphasised(text):
+    """Return *text* in bold yellow for a terminal (https://no-color.org)."""
+    return f"\x1b[1;33m{text}\x1b[0m" if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else text
 
 
 def raise_descriptor_limit():

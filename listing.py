@@ -1,0 +1,135 @@
+"""A folder as a page or as JSON: what scandir() says in, bytes out. Knows nothing of HTTP.
+
+The page works without script, on a phone and in the dark. Names are hostile text: whoever may upload a file may
+choose its name, so every name is escaped as text and percent-encoded as a link.
+"""
+
+import html
+import itertools
+import json
+import os
+import time
+import urllib.parse
+from collections.abc import Callable
+from typing import NamedTuple
+
+ENTRIES_LIMIT = 2000  # entries of a folder that are read: some 20 ms in which the loop stands still
+
+PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem }}
+h1 {{ font-size: 1.25rem; overflow-wrap: anywhere }}
+table {{ border-collapse: collapse; width: 100% }}
+th {{ text-align: left; font-weight: 600 }}
+th, td {{ padding: .4rem .5rem; border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent) }}
+td:first-child {{ overflow-wrap: anywhere }}
+td:nth-child(n+2), th:nth-child(n+2) {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }}
+a {{ text-decoration: none }}
+a:hover, a:focus {{ text-decoration: underline }}
+@media (max-width: 40rem) {{ td:nth-child(3), th:nth-child(3) {{ display: none }} }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<table>
+<thead><tr><th>Name</th><th>Size</th><th>Modified (UTC)</th></tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>
+<p>{note}</p>
+</body>
+</html>
+"""
+ROW = '<tr><td><a href="{link}">{name}</a></td><td>{size}</td><td>{modified}</td></tr>'
+
+
+class Entry(NamedTuple):
+    name: str  # with lone surrogates for bytes that are no UTF-8, as os.fsdecode() has them
+    is_folder: bool
+    size: int  # bytes
+    mtime: float  # seconds since 1970
+
+
+def read_folder(path: str, is_served: Callable[[os.DirEntry], bool]) -> tuple[list[Entry], bool]:
+    """Return the entries of folder *path* for which *is_served*, folders first, and whether there were too many.
+
+    Above ENTRIES_LIMIT those that the system names first are kept. Raise OSError if the folder cannot be read.
+    """
+    entries = []
+    with os.scandir(path) as found:
+        for entry in itertools.islice(found, ENTRIES_LIMIT):
+            try:
+                if is_served(entry):
+                    facts = entry.stat()
+                    entries.append(Entry(entry.name, entry.is_dir(), facts.st_size, facts.st_mtime))
+            except OSError:
+                continue  # deleted meanwhile, or a link to nowhere
+        is_cut = next(found, None) is not None
+    return sorted(entries, key=lambda entry: (not entry.is_folder, entry.name.lower(), entry.name)), is_cut
+
+
+def as_html(path: str, entries: list[Entry], is_cut: bool) -> bytes:
+    """Return the page for the folder at the decoded URL *path*."""
+    rows = [] if path == "/" else [ROW.format(link="../", name="../", size="", modified="")]
+    for entry in entries:
+        name = entry.name + "/" * entry.is_folder
+        rows.append(
+            ROW.format(
+                # "./" keeps a name such as "javascript:alert(1)" from being a scheme.
+                link="./" + urllib.parse.quote(os.fsencode(name)),
+                name=html.escape(printable(name)),
+                size="" if entry.is_folder else human_size(entry.size),
+                modified=utc(entry.mtime),
+            )
+        )
+    note = f"Only {ENTRIES_LIMIT} entries are shown." if is_cut else f"Entries: {len(entries)}"
+    page = PAGE.format(title=html.escape(printable(path)), rows="\n".join(rows), note=note)
+    return page.encode("utf-8")
+
+
+def as_json(entries: list[Entry], is_cut: bool) -> bytes:
+    """Return {"entries": [{"name", "type", "size", "mtime"} ...], "truncated"}."""
+    rows = [
+        {
+            "name": printable(entry.name),
+            "type": "directory" if entry.is_folder else "file",
+            "size": entry.size,
+            "mtime": entry.mtime,
+        }
+        for entry in entries
+    ]
+    return json.dumps({"entries": rows, "truncated": is_cut}, ensure_ascii=False).encode("utf-8")
+
+
+def printable(name: str) -> str:
+    """Return *name* with a replacement character for each byte that is no UTF-8."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def human_size(size: float) -> str:
+    """
+    >>> human_size(999), human_size(1536), human_size(2**40)
+    ('999 B', '1.5 KiB', '1.0 TiB')
+    """
+    if size < 1000:
+        return f"{size} B"
+    units = iter(("KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
+    while size >= 1000:
+        size, unit = size / 1024, next(units)
+    return f"{size:.1f} {unit}"
+
+
+def utc(seconds: float) -> str:
+    """Return "2026-11-24 12:00", or "" for a time that no calendar has."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return ""
