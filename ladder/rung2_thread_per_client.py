@@ -8,8 +8,8 @@ Breaks when: the machine has no thread left. Here the server may use 1.5 GB of a
 
 Next: how many threads are there to have? (rung 3)
 
-Mended from the handout: its try had no except, so it did not even compile. The first client without a thread (or
-without a descriptor) would end the server; here it is turned away.
+Mended from the handout: its try had no except. A client for whom there is no thread, or no descriptor, must not
+end the server: start_thread() turns it away, serve_forever() lets it wait.
 """
 
 import argparse

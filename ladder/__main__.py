@@ -1,0 +1,87 @@
+"""The ladder of echo servers.
+
+python -m ladder                list the rungs
+python -m ladder N [options]    run rung N (--help: its options); Ctrl-C stops it
+python -m ladder diff N         what changed since the rung before
+python -m ladder race           all of them under the same load, with a picture (--help: its options)
+"""
+
+import ast
+import difflib
+import os
+import signal
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+RUNGS = dict(enumerate([*sorted(HERE.glob("rung*.py")), ROOT / "httpd.py", ROOT / "async_wsgi.py"], start=1))
+
+# The last two are the project itself. Their docstrings do not speak of rungs, and their port is 9000 elsewhere.
+ABOUT = {
+    10: "Files over HTTP.\nNew: a message is a request and has an answer; workers; limits and deadlines everywhere.",
+    11: "Applications over HTTP (WSGI).\nNew: the answer comes from a function; the server around it stays the same.",
+}
+OPTIONS = {
+    10: ["--port", "9090", "-r", str(ROOT / "www")],
+    11: ["--port", "9090", "my_app:application"],
+}
+
+
+def about(number):
+    """Return the title of a rung and its line on what is new."""
+    text = ABOUT.get(number) or ast.get_docstring(ast.parse(RUNGS[number].read_text()))
+    lines = text.splitlines()
+    return lines[0], next(line for line in lines if line.startswith("New: "))
+
+
+def show_list():
+    for number in RUNGS:
+        title, new = about(number)
+        print(f"{number:2}  {title}\n    {new}")
+    print()
+    print(*__doc__.splitlines()[3:], sep="\n")
+
+
+def show_diff(number):
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "| head" is no error
+    # Rung 3 counts threads and serves nobody: rung 4 goes on from rung 2.
+    before = 2 if number == 4 else number - 1
+    old, new = (RUNGS[n].read_text().splitlines() if n else [] for n in (before, number))
+    old_name = RUNGS[before].name if before else "nothing"
+    colours = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"}
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    for line in difflib.unified_diff(old, new, old_name, RUNGS[number].name, lineterm=""):
+        colour = colours.get(line[:1]) if coloured else None
+        print(f"{colour}{line}\x1b[0m" if colour else line)
+
+
+def run_rung(number, options):
+    """Become the rung: no process stands between the terminal and the server."""
+    if number == 11:
+        os.chdir(ROOT)  # where my_app is
+    os.execv(sys.executable, [sys.executable, str(RUNGS[number]), *OPTIONS.get(number, []), *options])
+
+
+def main():
+    numbers = {str(number): number for number in RUNGS}
+    match sys.argv[1:]:
+        case []:
+            show_list()
+        case ["-h" | "--help"]:
+            print(__doc__.strip())
+        case ["diff", name] if name in numbers:
+            show_diff(numbers[name])
+        case ["race", *options]:
+            from ladder import race
+
+            race.main(options)
+        case [name, *options] if name in numbers:
+            run_rung(numbers[name], options)
+        case _:
+            print(f"usage: python -m ladder [N | diff N | race], N from 1 to {len(RUNGS)}", file=sys.stderr)
+            sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
