@@ -1,0 +1,3 @@
+"""Does not even begin to listen."""
+
+import no_such_module  # noqa: F401
