@@ -1,11 +1,11 @@
 """The samples, served for real: the site in www/, the applications, and the README's own handler."""
 
-import contextlib
 import hashlib
 import html.parser
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 from urllib.parse import urljoin
@@ -16,23 +16,10 @@ import requests
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-@contextlib.contextmanager
-def serving(*command):
-    """Run a server program, its path and options in *command*, from the checkout; give its URL."""
-    flags = os.environ.get("SERVER_PYTHON_FLAGS", "").split()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, *flags, *command, "--port", "0"]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield re.search(r"http://\S+/", process.stderr.readline())[0]
-        finally:
-            process.terminate()
-
-
-@pytest.fixture(scope="module")
-def site():
-    with serving("httpd.py", "-r", "www") as url:
-        yield url
+@pytest.fixture
+def site(start):
+    """The URL of a server that serves www/."""
+    return start("httpd.py", "-r", "www").url
 
 
 class Page(html.parser.HTMLParser):
@@ -94,40 +81,36 @@ def test_whatever_the_pages_point_to_is_there(site):
     assert names >= {"ask.js", "gallery/pictures/turning.gif", "letters/Gr%C3%BC%C3%9Fe%20an%20Zo%C3%AB.html"}
 
 
-def test_large_file_has_the_printed_checksum_and_tells_its_offsets(tmp_path):
+def test_large_file_has_the_printed_checksum_and_tells_its_offsets(start, tmp_path):
     (tmp_path / "examples").mkdir()
     (tmp_path / "www").mkdir()
-    script = tmp_path / "examples" / "make_large.py"
-    script.write_bytes((ROOT / "examples" / "make_large.py").read_bytes())
+    script = shutil.copy(ROOT / "examples" / "make_large.py", tmp_path / "examples")
     printed = subprocess.run([sys.executable, script], check=True, capture_output=True, text=True).stdout
-    with serving("httpd.py", "-r", str(tmp_path / "www")) as url:
-        data = requests.get(url + "large.bin", timeout=60).content
+    url = start("httpd.py", "-r", tmp_path / "www").url
+    data = requests.get(url + "large.bin", timeout=60).content
     assert len(data) == 64 * 1024 * 1024
     assert printed.split()[0] == hashlib.sha256(data).hexdigest()
     assert data[4096:4112] == b"000000000004096\n"
 
 
-def test_my_app_says_hello_world():
-    with serving("async_wsgi.py", "my_app:application") as url:
-        answer = requests.get(url, timeout=10)
+def test_my_app_says_hello_world(start):
+    answer = requests.get(start("async_wsgi.py", "my_app:application").url, timeout=10)
     assert (answer.status_code, answer.headers["Content-Type"], answer.text) == (200, "text/plain", "Hello World")
 
 
-def test_quote_api_answers_json():
-    with serving("async_wsgi.py", "examples.quotes:application") as url:
-        quote = requests.get(url + "quote", timeout=10)
-        nothing = requests.get(url, timeout=10)
+def test_quote_api_answers_json(start):
+    url = start("async_wsgi.py", "examples.quotes:application").url
+    quote = requests.get(url + "quote", timeout=10)
     assert quote.headers["Content-Type"] == "application/json"
     assert quote.json()["author"] == "Grace Hopper"
-    assert nothing.status_code == 404
+    assert requests.get(url, timeout=10).status_code == 404
 
 
-def test_handler_of_the_readme_answers_put(tmp_path):
+def test_handler_of_the_readme_answers_put(start, tmp_path):
     readme = (ROOT / "README.md").read_text()
     program = tmp_path / "upper.py"
     program.write_text(re.search(r"```python\n(.*?)```", readme, re.S)[1])
-    with serving(str(program), "-r", "www") as url:
-        answer = requests.put(url + "any/name", data="quiet", timeout=10)
-        page = requests.get(url + "letters/notes-1.2.3.txt", timeout=10)
+    url = start(program, "-r", "www", env={**os.environ, "PYTHONPATH": str(ROOT)}).url
+    answer = requests.put(url + "any/name", data="quiet", timeout=10)
     assert (answer.status_code, answer.text) == (200, "QUIET")
-    assert page.text.startswith("Notes")
+    assert requests.get(url + "letters/notes-1.2.3.txt", timeout=10).text.startswith("Notes")
