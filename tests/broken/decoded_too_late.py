@@ -6,10 +6,10 @@ import httpd
 
 
 class Handler(httpd.AsyncHTTPRequestHandler):
-    follow_symlinks = True  # without our own handler's second look at where a file really is
-
     def translate_path(self, path):
         return self.root + urllib.parse.unquote(httpd.url_normalize(path.partition("?")[0]))
 
 
-httpd.run(handler=Handler)
+args = httpd.parse_args()
+args.follow_symlinks = True  # without our own handler's second look at where a file really is
+httpd.run(args, handler=Handler)

@@ -4,7 +4,9 @@ import httpd
 
 
 class Handler(httpd.AsyncHTTPRequestHandler):
-    chunk_size = 1 << 30  # bytes: the whole file in one send(), so that it does come up short
+    def push_with_producer(self, producer):
+        with producer.file as file:
+            self.push(file.read())  # a whole file in one send() does come up short
 
     def send(self, data):
         sent = super().send(data)

@@ -7,11 +7,8 @@ import httpd
 
 class Handler(httpd.AsyncHTTPRequestHandler):
     def push_with_producer(self, producer):
-        # In Latin-1, so that only the ends of lines change; the missing bytes are made up for at the end.
-        with producer.file as file:
-            text = io.TextIOWrapper(file, "latin-1").read()
-        producer.file = io.BytesIO(text.encode("latin-1").ljust(producer.left))
-        super().push_with_producer(producer)
+        with io.TextIOWrapper(producer.file, "latin-1") as text:  # which makes LF of CR LF and of CR
+            self.push(text.read().encode("latin-1").ljust(producer.left))  # as long as the head has promised
 
 
 httpd.run(handler=Handler)
