@@ -11,11 +11,8 @@ import difflib
 import os
 import signal
 import sys
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-RUNGS = dict(enumerate([*sorted(HERE.glob("rung*.py")), ROOT / "httpd.py", ROOT / "async_wsgi.py"], start=1))
+from ladder import ROOT, RUNGS
 
 # The last two are the project itself. Their docstrings do not speak of rungs, and their port is 9000 elsewhere.
 ABOUT = {
