@@ -1,0 +1,310 @@
+"""Fixtures for all tests: real servers in processes of their own, clients on raw sockets, and a check for leaks.
+
+Environment: SERVER_PYTHON_FLAGS -- options for the Python that runs the servers, such as "-O" or "-X dev -W error".
+"""
+
+import contextlib
+import gc
+import json
+import os
+import re
+import resource
+import select
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PATIENCE = 20.0  # seconds after which whatever a test waits for will not come
+URL = re.compile(rb"http://\[?([^\s\]]+)\]?:([0-9]+)/")
+COMPLAINT = re.compile(r"Traceback|Warning|Exception ignored", re.IGNORECASE)
+
+
+def pytest_configure():
+    # Some tests hold more than a thousand connections open.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+
+
+def wait_until(condition, what, patience=PATIENCE):
+    """Return what *condition()* returns once that is true; fail the test when it does not become so."""
+    deadline = time.monotonic() + patience
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} did not happen within {patience:g} s")
+        time.sleep(0.01)
+    return result
+
+
+def python_command(script, *options):
+    """Return the command that runs *script* of this project as a server."""
+    flags = shlex.split(os.environ.get("SERVER_PYTHON_FLAGS", ""))
+    return [sys.executable, *flags, str(ROOT / script), *map(str, options)]
+
+
+def group_members(group):
+    """Return the ids of the living processes of process group *group*."""
+    members = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # ended while we looked
+            state, _parent, pgid = entry.read_text().rpartition(")")[2].split()[:3]
+            if int(pgid) == group and state != "Z":
+                members.append(int(entry.parent.name))
+    return members
+
+
+class Answer(NamedTuple):
+    status: int
+    fields: dict  # lower-case names -> values, both str
+    body: bytes
+
+
+class Client:
+    """A client's end of a connection, which reads answers one by one and leaves what follows for the next."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.sock.settimeout(PATIENCE)
+        self.reader = sock.makefile("rb")
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    def get(self, target="/", *lines, method="GET", version="1.1"):
+        """Send a request with the field *lines* given and return its answer."""
+        self.send("\r\n".join([f"{method} {target} HTTP/{version}", "Host: a", *lines, "", ""]).encode("latin-1"))
+        return self.read_answer(method)
+
+    def read_answer(self, method="GET"):
+        """Return the next answer, interim ones included; *method* is what it answers."""
+        status_line = self.reader.readline()
+        assert re.fullmatch(rb"HTTP/1\.1 [0-9]{3} [^\r\n]*\r\n", status_line), f"no answer but {status_line!r}"
+        status, fields = int(status_line[9:12]), {}
+        while (line := self.reader.readline()) != b"\r\n":
+            name, _, value = line.decode("latin-1").removesuffix("\r\n").partition(": ")
+            assert name.lower() not in fields or name.lower() == "set-cookie", f"{name} twice"
+            fields[name.lower()] = value
+        return Answer(status, fields, self.read_body(method, status, fields))
+
+    def read_body(self, method, status, fields):
+        if method == "HEAD" or status < 200 or status in (204, 304):
+            return b""
+        if fields.get("transfer-encoding") == "chunked":
+            return self.read_chunks()
+        if "content-length" in fields:
+            body = self.reader.read(int(fields["content-length"]))
+            assert len(body) == int(fields["content-length"]), "the body ends early"
+            return body
+        return self.reader.read()
+
+    def read_chunks(self):
+        body = b""
+        while size := int(self.reader.readline(), 16):
+            body += self.reader.read(size)
+            assert self.reader.read(2) == b"\r\n"
+        assert self.reader.readline() == b"\r\n"
+        return body
+
+    def read_rest(self):
+        """Return what comes until the server closes; a reset is an error."""
+        return self.reader.read()
+
+    def is_silent(self):
+        """Tell whether nothing has come from the server, not even its end."""
+        return not select.select([self.sock], [], [], 0)[0]
+
+    def half_close(self):
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def reset(self):
+        """Leave with a reset instead of the end of the stream."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.close()
+
+    def close(self):
+        self.reader.close()
+        self.sock.close()
+
+
+class Server:
+    """A server in a process group of its own. Its output goes to a file; a complaint there fails the test.
+
+    may_complain -- set it in a test that makes the server log a traceback
+    """
+
+    def __init__(self, command, log_path, **options):
+        self.may_complain = False
+        self.log_path = log_path
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            **options,
+        )
+        self.started = threading.Event()
+        self.host = self.port = None
+        self.drain = threading.Thread(target=self.drain_output)
+        self.drain.start()
+
+    def drain_output(self):
+        with self.process.stdout as output, self.log_path.open("wb") as log:
+            for line in output:
+                log.write(line)
+                log.flush()
+                if self.port is None and (match := URL.search(line)):
+                    self.host, self.port = match[1].decode(), int(match[2])
+                    self.started.set()
+        self.started.set()
+
+    def wait_started(self):
+        self.started.wait(PATIENCE)
+        assert self.port, f"the server did not start:\n{self.log_path.read_text()}"
+        return self
+
+    @property
+    def url(self):
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/"
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def workers(self):
+        """Return the ids of the processes that the parent has forked."""
+        return [pid for pid in group_members(self.pid) if pid != self.pid]
+
+    def signal(self, number):
+        os.kill(self.pid, number)
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def memory(self):
+        """Return the resident memory of the process in bytes."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
+    def cpu_seconds(self):
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def wait(self):
+        """Wait until the process has ended; return its exit status."""
+        return self.process.wait(PATIENCE)
+
+    def log_lines(self):
+        """Return the lines it has printed since its start-up line; complete once it has been stopped."""
+        lines = self.log_path.read_text("utf-8", "backslashreplace").splitlines()
+        return [line for line in lines if " Serving HTTP on " not in line]
+
+    def stop(self):
+        """End it with SIGTERM, and fail the test if it does not end cleanly; return the lines of its log."""
+        try:
+            if self.process.poll() is None:
+                self.signal(signal.SIGTERM)
+                self.wait()
+            left = group_members(self.pid)
+            assert not left, f"processes left: {left}"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self.process.wait()
+            self.drain.join()
+        lines = self.log_lines()
+        assert self.may_complain or not COMPLAINT.search("\n".join(lines)), "\n".join(["it complained:", *lines])
+        return lines
+
+
+@contextlib.contextmanager
+def running_servers(folder):
+    """Give a function that starts a server from a command; stop all of them in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start(command, **options):
+            server = Server(command, folder / f"server{time.monotonic_ns()}.log", **options)
+            stack.callback(server.stop)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Return a function: start("httpd.py", "-w", 2) runs that script on a free port and returns the Server."""
+    with running_servers(tmp_path) as run:
+        yield lambda script, *options, **popen: run(
+            python_command(script, "--port", 0, *options), **{"cwd": ROOT, **popen}
+        ).wait_started()
+
+
+def handler_command(name, **settings):
+    """Return the command for tests/handler_server.py: the class *name* there, and settings for it."""
+    return python_command("tests/handler_server.py", name, json.dumps(settings))
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Return a function: serve("Echo", handler={"idle_timeout": 1}) runs a class of tests/handler_server.py."""
+    with running_servers(tmp_path) as run:
+        yield lambda name, **settings: run(handler_command(name, **settings)).wait_started()
+
+
+@pytest.fixture(scope="module")
+def echo(tmp_path_factory):
+    """A server of the class Echo in tests/handler_server.py that all tests of a module share."""
+    with running_servers(tmp_path_factory.mktemp("echo")) as run:
+        yield run(handler_command("Echo")).wait_started()
+
+
+@pytest.fixture
+def connect():
+    """Return a function: connect(server) opens a connection and returns the Client."""
+    with contextlib.ExitStack() as stack:
+
+        def connect(server, receive_buffer=None):
+            sock = socket.socket(socket.AF_INET6 if ":" in server.host else socket.AF_INET)
+            if receive_buffer:  # before connecting: the window is agreed on then
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            sock.settimeout(PATIENCE)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client = Client(sock)
+            stack.callback(client.close)
+            sock.connect((server.host, server.port))
+            return client
+
+        yield connect
+
+
+def belongings():
+    """Return what this process has open or running: descriptors with what they lead to, children, threads."""
+    descriptors = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the descriptor of this very loop
+            descriptors.add((entry.name, os.readlink(entry)))
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+    return descriptors, set(children), set(threading.enumerate())
+
+
+@pytest.fixture(autouse=True)
+def leak_check(request):
+    """Fail a test that leaves a descriptor, a child or a thread behind."""
+    in_lab = Path(__file__).parent / "lab" in request.path.parents  # its servers outlive single tests
+    if in_lab or not Path("/proc/self/fd").exists():
+        yield
+        return
+    before = belongings()
+    yield
+    gc.collect()
+    left = [after - earlier for earlier, after in zip(before, belongings(), strict=True)]
+    assert not any(left), f"left behind: {left}"

@@ -1,0 +1,182 @@
+"""The servers that the tests talk to, each a few methods on the real handler. Started by the fixture `serve`.
+
+    python tests/handler_server.py Echo '{"handler": {"idle_timeout": 1}, "server": {"pause": 0.1}}'
+
+Settings are class attributes of the handler and of the server, and of this process:
+sweep -- seconds between two looks for late channels; descriptors -- RLIMIT_NOFILE; log -- level.
+"""
+
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import httpd
+import ioloop
+
+
+class Echo(httpd.AsyncHTTPRequestHandler):
+    """Says what it was asked, and gives back what it was sent."""
+
+    def answer(self, body, *fields):
+        self.send_response(200)
+        for name, value in fields:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        self.answer(f"{self.command} {self.path}".encode())
+
+    do_HEAD = do_GET
+
+    def do_POST(self):
+        self.answer(self.rfile.read() if self.rfile else b"")
+
+    def do_PUT(self):
+        """Answer how much came rather than all of it."""
+        size = sum(map(len, iter(lambda: self.rfile.read(65536), b"")))
+        self.answer(f"{size} bytes".encode())
+
+    def do_DESCRIPTOR(self):
+        self.answer(str(self.socket.fileno()).encode())
+
+
+class Sized(Echo):
+    """GET /n answers with n bytes, which begin with the target."""
+
+    def do_GET(self):
+        size = int(self.path.split("/")[1])
+        self.answer(self.path.encode().ljust(size, b"."))
+
+
+class CountingSocket(socket.socket):
+    """A socket that counts the calls that reach the kernel."""
+
+    calls = ""
+
+    def recv(self, *args):
+        self.calls += "r"
+        return super().recv(*args)
+
+    def send(self, *args):
+        self.calls += "s"
+        return super().send(*args)
+
+
+class Counting(Echo):
+    """GET /calls answers with the calls on its socket since the last time: r for recv, s for send."""
+
+    def __init__(self, sock, *args, **kwargs):
+        super().__init__(CountingSocket(fileno=sock.detach()), *args, **kwargs)
+
+    def do_GET(self):
+        if self.path == "/calls":
+            self.answer(self.socket.calls.encode())
+            self.socket.calls = ""
+        else:
+            super().do_GET()
+
+
+class Numbers:
+    """A producer of the numbers below *count*, a line each, that tells a file when it is closed."""
+
+    def __init__(self, count, closed_path=None):
+        self.numbers, self.closed_path = iter(range(count)), closed_path
+
+    def more(self):
+        return b"".join(b"%d\n" % number for number, _ in zip(self.numbers, range(1000)))  # noqa: B905
+
+    def close(self):
+        if self.closed_path:
+            Path(self.closed_path).touch()
+
+
+class Broken(Numbers):
+    def more(self):
+        raise RuntimeError("a producer fails")
+
+
+class Producing(Echo):
+    """GET answers with producers of unknown length; what comes after "?" is touched when the last is closed."""
+
+    def do_GET(self):
+        kind, _, closed_path = self.path.removeprefix("/").partition("?")
+        self.send_response(200)
+        self.end_headers()
+        if kind == "broken":
+            self.push_with_producer(Broken(0, closed_path))
+        elif kind == "late-broken":
+            self.push_with_producer(Numbers(10))
+            self.push_with_producer(Broken(0, closed_path))
+        elif kind == "three":
+            self.push(b"first\n")
+            self.push_with_producer(Numbers(3))
+            self.push_with_producer(Numbers(0))
+            self.push_with_producer(Numbers(2, closed_path))
+            self.push(b"last\n")
+        else:
+            self.push_with_producer(Numbers(int(kind), closed_path))
+
+    do_HEAD = do_GET
+
+
+class Faulty(Echo):
+    """GET raises, before or after it has begun to answer."""
+
+    def do_GET(self):
+        if self.path == "/before":
+            raise RuntimeError("before the head")
+        if self.path == "/silent":
+            return
+        if self.path == "/head":
+            self.send_response(200)
+            self.send_header("X-Secret", "of the answer that was given up")
+            self.end_headers()
+            self.push(b"half")
+            raise RuntimeError("after the head was made")
+        if self.path == "/sent":
+            self.send_response(200)
+            self.end_headers()
+            self.push_with_producer(Numbers(10))
+            raise RuntimeError("after the head may have left")
+        super().do_GET()
+
+
+class Files(httpd.AsyncHTTPRequestHandler):
+    """The file server itself; settings tell the root."""
+
+
+def set_attributes(owner, values):
+    for name, value in values.items():
+        if not hasattr(owner, name):
+            raise AttributeError(f"{owner} has no {name}")
+        setattr(owner, name, value)
+
+
+def main():
+    handler, settings = globals()[sys.argv[1]], json.loads(sys.argv[2])
+    set_attributes(handler, settings.get("handler", {}))
+    ioloop.SWEEP_INTERVAL = settings.get("sweep", 0.05)
+    httpd.raise_descriptor_limit()
+    if "descriptors" in settings:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (settings["descriptors"],) * 2)
+    logging.basicConfig(level=settings.get("log", "INFO"), format="%(levelname)s %(name)s: %(message)s")
+    server = httpd.AsyncServer("127.0.0.1", 0, handler)
+    set_attributes(server, settings.get("server", {}))
+    channels = server._map
+    signal.signal(signal.SIGTERM, lambda *_: channels.call_soon(lambda: [c.close() for c in list(channels.values())]))
+    print(f"{os.getpid()} Serving HTTP on http://127.0.0.1:{server.socket.getsockname()[1]}/", flush=True)
+    server.serve_forever()
+    channels.close()
+
+
+if __name__ == "__main__":
+    main()

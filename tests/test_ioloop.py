@@ -1,0 +1,488 @@
+"""The loop (ioloop.py) under channels of somebody else, which know nothing of it, and what it adds to asyncore's."""
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from conftest import PATIENCE, ROOT
+
+import ioloop
+from ioloop import EventMap, asynchat, asyncore
+
+
+@pytest.fixture
+def pair():
+    """Two connected sockets."""
+    ours, theirs = socket.socketpair()
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+@pytest.fixture
+def channels(pair):  # the pair outlives them: a channel takes itself out of the poller before its socket is closed
+    """A map of its own for a test."""
+    map = EventMap()
+    yield map
+    map.close()
+
+
+@pytest.fixture(autouse=True)
+def short_sweep(monkeypatch):
+    monkeypatch.setattr(ioloop, "SWEEP_INTERVAL", 0.02)
+
+
+def turn_until(channels, condition):
+    """Turn the loop until *condition()*; nothing else runs in this thread."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen"
+        channels.poll(0.01)
+        channels.sweep()
+
+
+class Recorder(asyncore.dispatcher):
+    """A channel that reads, writes down what happens to it, and wants nothing else."""
+
+    def __init__(self, sock, map):
+        super().__init__(sock, map)
+        self.events = []
+
+    def writable(self):
+        return False
+
+    def handle_read(self):
+        self.events.append(self.recv(4096))
+
+    def handle_close(self):
+        self.events.append("closed")
+        self.close()
+
+    def handle_error(self):
+        self.events.append(sys.exc_info()[1])
+        self.close()
+
+
+class Timed(Recorder):
+    """One that knows of deadlines."""
+
+    deadline = None
+
+    def handle_timeout(self):
+        self.events.append("timeout")
+        self.deadline = None
+
+
+# Channels of somebody else, written for asyncore.
+
+
+class Chat(asynchat.async_chat):
+    """Answers each line with the same in capitals."""
+
+    def __init__(self, sock, map):
+        super().__init__(sock, map)
+        self.set_terminator(b"\n")
+        self.line = b""
+
+    def collect_incoming_data(self, data):
+        self.line += data
+
+    def found_terminator(self):
+        self.push(self.line.upper() + b"\n")
+        self.line = b""
+
+
+class ChatServer(asyncore.dispatcher):
+    def __init__(self, map=None):
+        super().__init__(map=map)
+        self.create_socket()
+        self.set_reuse_addr()
+        self.bind(("127.0.0.1", 0))
+        self.listen(5)
+
+    def handle_accepted(self, sock, addr):
+        Chat(sock, self._map)
+
+
+class ChatClient(asyncore.dispatcher):
+    """Connects, says hello, and leaves with the answer, as in the documentation of asyncore."""
+
+    def __init__(self, address, map=None):
+        super().__init__(map=map)
+        self.create_socket()
+        self.outgoing, self.received, self.failed = b"hello\n", b"", False
+        self.connect(address)
+
+    def handle_connect(self):
+        pass
+
+    def writable(self):
+        return bool(self.outgoing) or not self.connected
+
+    def handle_write(self):
+        self.outgoing = self.outgoing[self.send(self.outgoing) :]
+
+    def handle_read(self):
+        self.received += self.recv(4096)
+        if self.received.endswith(b"\n"):
+            self.close()
+
+    def handle_close(self):
+        self.failed = True
+        self.close()
+
+    handle_error = handle_close
+
+
+def test_unmodified_channels_run_in_the_default_map():
+    server = ChatServer()
+    address = server.socket.getsockname()
+    clients = [ChatClient(address) for _ in range(10)]
+    assert server._map is asyncore.socket_map
+    turn_until(server._map, lambda: all(client.received for client in clients))
+    server.close()
+    ioloop.loop()  # ends, because every channel does
+    assert [client.received for client in clients] == [b"HELLO\n"] * 10
+    asyncore.socket_map.close()
+
+
+def test_unmodified_channels_run_in_a_map_of_their_own(channels):
+    server = ChatServer(channels)
+    client = ChatClient(server.socket.getsockname(), channels)
+    turn_until(channels, lambda: client.received)
+    assert client.received == b"HELLO\n"
+
+
+def test_refused_connection_of_a_stranger_ends(channels):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+    try:
+        client = ChatClient(address, channels)
+    except ConnectionRefusedError:
+        return  # the kernel said so at once
+    turn_until(channels, lambda: client.failed)
+    assert not channels
+
+
+@pytest.mark.parametrize("use_poll", [False, True])
+def test_stock_asyncore_loop_runs_channels_in_an_event_map(channels, use_poll):
+    server = ChatServer(channels)
+    client = ChatClient(server.socket.getsockname(), channels)
+    deadline = time.monotonic() + PATIENCE
+    while not client.received and time.monotonic() < deadline:
+        asyncore.loop(timeout=0.01, use_poll=use_poll, map=channels, count=1)
+    assert client.received == b"HELLO\n"
+
+
+def test_without_epoll_poll_does_the_same():
+    program = """if True:
+        import select, sys
+        del select.epoll
+        sys.path[:0] = [".", "tests"]
+        import test_ioloop
+        channels = test_ioloop.EventMap()
+        server = test_ioloop.ChatServer(channels)
+        client = test_ioloop.ChatClient(server.socket.getsockname(), channels)
+        test_ioloop.turn_until(channels, lambda: client.received)
+        assert client.received == b"HELLO\\n"
+        channels.close()
+        """
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=PATIENCE)
+
+
+def test_loop_ends_when_the_last_channel_does(channels, pair):
+    channel = Recorder(pair[0], channels)
+    pair[1].close()
+    ioloop.loop(channels)
+    assert "closed" in channel.events
+
+
+# What happens to one channel does not harm the others.
+
+
+def test_exception_in_a_channel_goes_to_its_handle_error(channels, pair):
+    class Failing(Recorder):
+        def handle_read(self):
+            raise ZeroDivisionError("of this channel")
+
+    other, peer = socket.socketpair()
+    failing, working = Failing(pair[0], channels), Recorder(other, channels)
+    pair[1].send(b"x")
+    peer.send(b"y")
+    turn_until(channels, lambda: failing.events and working.events)
+    assert isinstance(failing.events[0], ZeroDivisionError)
+    assert working.events == [b"y"]
+    peer.close()
+
+
+def test_event_of_a_closed_descriptor_is_not_delivered_to_its_successor(channels):
+    """Both are ready in the same turn; the first closes the second, and its number is used again at once."""
+    pairs = [socket.socketpair() for _ in range(2)]
+    successors = []
+
+    class Replacing(Recorder):
+        def handle_read(self):
+            super().handle_read()
+            victim = next(channel for channel in recorders if channel is not self)
+            number = victim.socket.fileno()
+            victim.close()
+            ours, theirs = socket.socketpair()
+            assert number in (ours.fileno(), theirs.fileno()), "the kernel gives the lowest free number"
+            if theirs.fileno() == number:
+                ours, theirs = theirs, ours
+            successors.append((Recorder(ours, channels), theirs))
+
+    recorders = [Replacing(ours, channels) for ours, _ in pairs]
+    for _, theirs in pairs:
+        theirs.send(b"x")
+    turn_until(channels, lambda: successors)
+    (successor, peer), *more = successors
+    assert not more
+    assert successor.events == []
+    peer.send(b"for the successor")
+    turn_until(channels, lambda: successor.events)
+    assert successor.events == [b"for the successor"]
+    peer.close()
+    for _, theirs in pairs:
+        theirs.close()
+
+
+def test_hang_up_is_noticed_by_a_channel_that_wants_nothing(channels, pair):
+    class Paused(Timed):
+        def readable(self):
+            return False
+
+    channel = Paused(pair[0], channels)
+    channels.poll(0)
+    pair[1].close()
+    turn_until(channels, lambda: channel.events)
+    assert channel.events == ["closed"]
+
+
+def test_descriptors_above_1024_work(channels):
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert soft > 1200
+    fillers = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+    ours, theirs = socket.socketpair()
+    try:
+        assert ours.fileno() > 1024
+        channel = Recorder(ours, channels)
+        theirs.send(b"x")
+        turn_until(channels, lambda: channel.events)
+        assert channel.events == [b"x"]
+    finally:
+        theirs.close()
+        for fd in fillers:
+            os.close(fd)
+
+
+def test_map_made_before_fork_serves_both_processes(channels, pair):
+    """An epoll object is shared by parent and child: if the map had one already, they would steal from each other."""
+    channel = Recorder(pair[0], channels)
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            channels.poll(0)
+            channel.close()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+    pair[1].send(b"x")
+    turn_until(channels, lambda: channel.events)
+    assert channel.events == [b"x"]
+
+
+# The cost of an event does not grow with the number of idle channels.
+
+
+def test_idle_channels_are_not_asked(channels):
+    class Asked(Timed):
+        questions = 0
+
+        def readable(self):
+            Asked.questions += 1
+            return True
+
+    pairs = [socket.socketpair() for _ in range(500)]
+    for ours, _ in pairs:
+        Asked(ours, channels)
+    busy, peer = socket.socketpair()
+    channel = Timed(busy, channels)
+    channels.poll(0)
+    before = Asked.questions
+    for number in range(1, 101):
+        peer.send(b"x")
+        turn_until(channels, lambda number=number: len(channel.events) == number)
+    assert Asked.questions == before
+    for sock in [peer, *(theirs for _, theirs in pairs)]:
+        sock.close()
+
+
+def test_channel_that_is_touched_is_asked_again(channels, pair):
+    class Shy(Timed):
+        willing = False
+
+        def readable(self):
+            return self.willing
+
+    channel = Shy(pair[0], channels)
+    pair[1].send(b"x")
+    channels.poll(0)
+    channel.willing = True
+    channels.touch(pair[0].fileno())
+    turn_until(channels, lambda: channel.events)
+    assert channel.events == [b"x"]
+
+
+def test_stranger_that_changes_its_mind_is_asked_at_the_next_sweep(channels, pair):
+    class Shy(Recorder):
+        willing = False
+
+        def readable(self):
+            return self.willing
+
+    channel = Shy(pair[0], channels)
+    pair[1].send(b"x")
+    channels.poll(0)
+    channel.willing = True
+    turn_until(channels, lambda: channel.events)
+    assert channel.events == [b"x"]
+
+
+# Deadlines.
+
+
+def test_deadline_calls_handle_timeout_once_and_not_before(channels, pair):
+    channel = Timed(pair[0], channels)
+    channel.deadline = time.monotonic() + 3600
+    channels.sweep()
+    assert channel.events == []
+    channel.deadline = time.monotonic()
+    channels.sweep()
+    channels.sweep()
+    assert channel.events == ["timeout"]
+
+
+def test_loop_wakes_for_a_deadline_though_nothing_happens(channels, pair):
+    class Leaving(Timed):
+        def handle_timeout(self):
+            super().handle_timeout()
+            self.close()
+
+    channel = Leaving(pair[0], channels)
+    channel.deadline = time.monotonic() + 0.05
+    ioloop.loop(channels)
+    assert channel.events == ["timeout"]
+
+
+def test_exception_in_handle_timeout_goes_to_handle_error(channels, pair):
+    class Failing(Timed):
+        def handle_timeout(self):
+            raise ZeroDivisionError("of this channel")
+
+    channel = Failing(pair[0], channels)
+    channel.deadline = time.monotonic()
+    channels.sweep()
+    assert isinstance(channel.events[0], ZeroDivisionError)
+    assert not channels
+
+
+def test_channels_closed_by_another_ones_timeout_are_left_in_peace(channels):
+    class Closing(Timed):
+        def handle_timeout(self):
+            super().handle_timeout()
+            for channel in list(channels.values()):
+                channel.deadline = None
+                channel.close()
+
+    pairs = [socket.socketpair() for _ in range(3)]
+    timed = [Closing(ours, channels) for ours, _ in pairs]
+    for channel in timed:
+        channel.deadline = time.monotonic()
+    channels.sweep()
+    assert sum(channel.events.count("timeout") for channel in timed) == 1
+    for _, theirs in pairs:
+        theirs.close()
+
+
+# The way in for signals and threads.
+
+
+def test_call_from_another_thread_runs_in_the_loop_at_once(channels, pair, monkeypatch):
+    monkeypatch.setattr(ioloop, "SWEEP_INTERVAL", 3600)
+    channel, ran_in = Recorder(pair[0], channels), []
+
+    def call():
+        ran_in.append(threading.current_thread())
+        channel.close()
+
+    channels.poll(0)
+    channels.sweep()
+    thread = threading.Timer(0.05, channels.call_soon, [call])
+    thread.start()
+    ioloop.loop(channels)  # would wait for an hour
+    thread.join()
+    assert ran_in == [threading.main_thread()]
+
+
+def test_call_made_before_the_loop_runs_is_not_lost(channels, pair, monkeypatch):
+    monkeypatch.setattr(ioloop, "SWEEP_INTERVAL", 3600)
+    channel = Recorder(pair[0], channels)
+    channels.call_soon(channel.close)
+    ioloop.loop(channels)
+    assert not channels
+
+
+def test_signal_is_noticed_at_once_by_an_idle_loop(channels, pair, monkeypatch):
+    monkeypatch.setattr(ioloop, "SWEEP_INTERVAL", 3600)
+    channel = Recorder(pair[0], channels)
+    before = signal.signal(signal.SIGUSR1, lambda *_: channels.call_soon(channel.close))
+    channels.poll(0)
+    channels.sweep()
+    thread = threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGUSR1])
+    thread.start()
+    ioloop.loop(channels)
+    thread.join()
+    signal.signal(signal.SIGUSR1, before)
+    assert not channels
+
+
+def test_calls_that_call_again_do_not_starve_the_channels(channels, pair):
+    channel = Recorder(pair[0], channels)
+
+    def again():
+        channels.call_soon(again)
+
+    channels.call_soon(again)
+    pair[1].send(b"x")
+    turn_until(channels, lambda: channel.events)
+    assert channel.events == [b"x"]
+
+
+def test_very_many_calls_do_not_block_their_caller(channels, pair):
+    """The wake-up pipe holds 64 KiB; a full one must not stop a signal handler."""
+    Recorder(pair[0], channels)
+    channels.poll(0)
+    count = []
+    for _ in range(100000):
+        channels.call_soon(lambda: count.append(1))
+    turn_until(channels, lambda: len(count) == 100000)
+
+
+def test_close_gives_everything_back(pair):
+    channels = EventMap()
+    channel = Recorder(pair[0], channels)
+    before = len(os.listdir("/proc/self/fd"))
+    channels.poll(0)
+    assert len(os.listdir("/proc/self/fd")) > before
+    channels.close()
+    assert len(os.listdir("/proc/self/fd")) == before - 1  # the channel's socket as well
+    assert channel.socket.fileno() == -1
