@@ -1,27 +1,70 @@
 """A WSGI server (PEP 3333) on the same engine: `python async_wsgi.py my_app:application`.
 
 How requests arrive and how bytes leave is httpd.py's story. Here only what makes the answer is replaced:
-handle_request() calls the application, finish_response() queues what it returns.
+handle_request() calls the application, finish_response() sends what it returns.
+
+The application runs in the loop, as the lab has it, and while it computes nobody else is served. Its iterable
+is a producer: a piece is asked for when the one before has left, so a slow client slows the application down
+instead of filling memory. With --threads the application runs in a pool of threads and may block; all the same
+only the loop touches sockets:
+
+    loop    request complete -> Job            take_piece -> socket           job_done -> next request
+    thread                       application -> deliver, wait for room -> ... -> close()
 """
 
+import argparse
+import concurrent.futures
+import functools
 import importlib
+import io
+import ipaddress
 import os
 import re
+import socket
+import stat
 import sys
+import threading
+import time
+import traceback
+import urllib.parse
+from wsgiref.util import FileWrapper, is_hop_by_hop
 
+import http1
 import httpd
+import proxy
 from http1 import HTTPError
+from httpd import Aborted, log
 
-STATUS = re.compile(r"[1-9][0-9]{2} [\t -~\x80-\xff]*")
+STATUS = re.compile(r"[2-5][0-9]{2} [\t -~\x80-\xff]*")  # no 1xx: interim answers are the server's
+END = object()  # of an iterable
 
 
 class AsyncWSGIServer(httpd.AsyncServer):
     """A listening socket with an application behind it."""
 
-    application = None
+    threads = 0  # threads that run the application; 0: it runs in the loop
+    queue_limit = 64  # requests that may wait for a thread; above it 503
+    multiprocess = False  # do other processes call the application, too?
 
     def set_app(self, application):
+        """Take *application*, a callable(environ, start_response) as of PEP 3333, into service."""
         self.application = application
+        self.pool = concurrent.futures.ThreadPoolExecutor(self.threads) if self.threads else None
+        self.jobs = 0  # requests in the pool, running or waiting
+        host, port = self.socket.getsockname()[:2]
+        self.environ = {  # what is the same for every request
+            "SCRIPT_NAME": "",
+            "SERVER_NAME": socket.gethostname() if host in ("0.0.0.0", "::") else host,
+            "SERVER_PORT": str(port),
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": self.threads > 0,
+            "wsgi.multiprocess": self.multiprocess,
+            "wsgi.run_once": False,
+            "wsgi.file_wrapper": FileWrapper,
+            "wsgi.input_terminated": True,
+        }
 
     def get_app(self):
         return self.application
@@ -30,130 +73,504 @@ class AsyncWSGIServer(httpd.AsyncServer):
 class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     """One connection, the requests of which the application answers."""
 
-    multiprocess = False  # wsgi.multiprocess: may another process call the application at the same time?
+    script_name = ""  # where the application is mounted; taken off the path if the proxy has left it there
+    static_folders = {}  # {"/prefix": folder}: answered with files, by the parent class
+    trusted_proxies = ()  # networks whose word about the client is believed (see proxy.py)
+    request_timeout = None  # seconds until the first byte of an application in a thread; later it is 504
+
+    def reset_request(self):
+        super().reset_request()
+        self.started = None  # what start_response() was told: (status, field lines, Content-Length, names)
+        self.body_left = None  # bytes that the application still owes to its Content-Length
+        self.mount = None  # prefix of the static folder that answers
+        self.job = None  # the application at work in a thread
+
+    def parse_headers(self):
+        super().parse_headers()
+        self.mount = next((prefix for prefix in self.static_folders if self.path.startswith(prefix + "/")), None)
 
     def handles(self, method):
-        return method != "CONNECT"
+        return method != "CONNECT" if self.mount is None else super().handles(method)
 
     def handle_request(self):
-        if not self.handles(self.command):
+        """Have the application answer; files, and `OPTIONS *` which asks about the server, are the parent's."""
+        if self.mount is not None or self.path == "*":
+            super().handle_request()
+        elif not self.handles(self.command):
             raise HTTPError(501, "no tunnels here")
-        if self.path == "*":
-            self.do_OPTIONS()
-            return
-        result = self.server.get_app()(self.get_environ(), self.start_response)
-        try:
-            self.finish_response(result)
-        finally:
-            if hasattr(result, "close"):
-                result.close()
+        elif self.server.pool is None:
+            self.finish_response(guarded(self.server.get_app(), self.get_environ(), self.start_response))
+        else:
+            self.start_job()
+
+    def translate_path(self, path):
+        self.root = self.static_folders[self.mount]
+        return super().translate_path(path.removeprefix(self.mount))
 
     def get_environ(self):
-        """Return what the application is told about the request (PEP 3333)."""
-        path, _, query = self.path.partition("?")
-        host, port = self.server.socket.getsockname()[:2]
-        environ = {
-            "REQUEST_METHOD": self.command,
-            "SCRIPT_NAME": "",
-            "PATH_INFO": httpd.urllib.parse.unquote_to_bytes(path).decode("latin-1"),
-            "QUERY_STRING": query,
-            "SERVER_NAME": host,
-            "SERVER_PORT": str(port),
-            "SERVER_PROTOCOL": self.request_version,
-            "REMOTE_ADDR": self.address[0],
-            "REMOTE_PORT": str(self.address[1]),
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
-            "wsgi.input": self.rfile or httpd.io.BytesIO(),
-            "wsgi.errors": sys.stderr,
-            "wsgi.multithread": False,
-            "wsgi.multiprocess": self.multiprocess,
-            "wsgi.run_once": False,
-        }
+        """Return what the application is told about the request (PEP 3333, "environ Variables")."""
+        target, _, query = self.path.partition("?")
+        path = urllib.parse.unquote_to_bytes(target).decode("latin-1") if "%" in target else target
+        environ = self.server.environ.copy()
+        if self.script_name:
+            environ["SCRIPT_NAME"] = self.script_name
+            if (path + "/").startswith(self.script_name + "/"):
+                path = path[len(self.script_name) :]
+        environ["REQUEST_METHOD"] = self.command
+        environ["PATH_INFO"] = path
+        environ["QUERY_STRING"] = query
+        environ["SERVER_PROTOCOL"] = self.request_version
+        environ["REMOTE_ADDR"] = self.address[0].removeprefix("::ffff:")
+        environ["REMOTE_PORT"] = str(self.address[1])
+        environ["wsgi.input"] = self.rfile or io.BytesIO()
+        environ["asynchttpd.client_disconnected"] = self.client_disconnected
         for name, value in self.headers.items():
-            if name in ("content-type", "content-length"):
-                environ[name.upper().replace("-", "_")] = value
+            if name == "content-type":
+                environ["CONTENT_TYPE"] = value
+            elif name in ("content-length", "transfer-encoding"):
+                environ["CONTENT_LENGTH"] = str(self.body_bytes)  # true also of a body that came chunked
+            # X_Forwarded_For would pass for X-Forwarded-For, and Proxy for a variable that HTTP clients obey.
             elif "_" not in name and name != "proxy":
-                # X_Forwarded_For would be taken for X-Forwarded-For; Proxy for the variable that HTTP clients obey.
                 environ["HTTP_" + name.upper().replace("-", "_")] = value
+        if self.trusted_proxies:
+            self.apply_forwarding(environ)
         return environ
 
+    def apply_forwarding(self, environ):
+        client = proxy.client_of(environ["REMOTE_ADDR"], self.headers, self.trusted_proxies)
+        if client.node != environ["REMOTE_ADDR"]:
+            environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = client.node, ""
+        if client.scheme:
+            environ["wsgi.url_scheme"] = client.scheme
+        if client.host and http1.AUTHORITY.fullmatch(client.host):
+            environ["HTTP_HOST"] = client.host
+
+    def client_disconnected(self):
+        """Tell whether nobody is left to read the answer. May be called from any thread."""
+        try:
+            return self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def start_response(self, status, response_headers, exc_info=None):
-        """Start the answer, as PEP 3333 wants it."""
+        """Note the status and the fields of the answer; return write() (PEP 3333, "start_response()").
+
+        They are sent with the first piece of the body that is not empty; until then an error may replace them.
+        """
         if exc_info:
             try:
-                if self.head_sent:
+                if self.job.delivered if self.job else self.status is not None:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
-                exc_info = None
-        elif self.status is not None:
-            raise AssertionError("start_response called a second time without exc_info")
-        if not STATUS.fullmatch(status):
-            raise ValueError(f"not a status: {status!r}")
-        self.send_response(int(status[:3]), status[4:])
-        for name, value in response_headers:
-            self.send_header(name, value)
-        return self.write
-
-    def finish_response(self, result):
-        """Queue the pieces of *result*, the application's iterable."""
-        for piece in result:
-            if piece:
-                self.write(piece)
-        if self.status is None:
-            raise RuntimeError("the application did not call start_response")
-        if not self.unsent:
-            self.end_headers()
+                exc_info = None  # or the traceback would keep this frame, which keeps the traceback
+        elif self.started is not None:
+            raise RuntimeError("start_response() called a second time without exc_info")
+        if not isinstance(status, str) or not STATUS.fullmatch(status):
+            raise ValueError(f"start_response(): not a status: {status!r}")
+        self.started = status, *checked_fields(response_headers)
+        return self.job.write if self.job else self.write
 
     def write(self, data):
-        if not self.unsent:
-            self.end_headers()
-        return super().write(data)
+        """What start_response() returns: send *data* now."""
+        self.send_piece(checked_piece(data))
+        self.queue_unsent()
+        self.initiate_send()
+
+    def finish_response(self, result):
+        """Send what the application has returned, piece by piece as the client takes it."""
+        producer = ApplicationProducer(self, result)
+        try:
+            file = plain_file(result) if self.status is None else None
+            if file is not None:
+                producer = ApplicationFile(self, result, file)
+                self.send_piece(b"", os.fstat(file.fileno()).st_size - file.tell())
+                producer.left = self.length
+            else:
+                piece = producer.first()
+                self.send_piece(piece, whole_length(result, piece, self.command))
+        except BaseException:
+            producer.close()
+            raise
+        self.queue_producer(producer)
+
+    def send_piece(self, piece, whole=None):
+        """Queue *piece* of the body, the head before the first one; *whole* is the body's length if it is known."""
+        if self.status is None:
+            self.send_started_head(whole)
+            if piece and self.bodiless and self.command != "HEAD":
+                log.warning('%s "%s %s": body of a %d dropped', self.client, self.command, self.path, self.status)
+        self.push(self.measured(piece))
+
+    def send_started_head(self, whole):
+        self.require_started()
+        status, lines, length, names = self.started
+        self.send_response(int(status[:3]), status[4:])
+        if not names.isdisjoint(("date", "server")):
+            self.head = [line for line in self.head if line.partition(":")[0].lower() not in names]
+        if self.status == 204:
+            lines = [line for line in lines if not line.lower().startswith("content-length:")]
+        self.head.extend(lines)
+        self.length = length
+        if length is None and whole is not None and self.status not in (204, 304):
+            self.send_header("Content-Length", str(whole))
+        self.end_headers()
+        self.body_left = None if self.bodiless else self.length
+
+    def require_started(self):
+        if self.started is None:
+            raise RuntimeError("the application did not call start_response()")
+
+    def measured(self, piece):
+        """Return *piece*, cut to what the Content-Length has left for it: the rest would pass for the next answer."""
+        if self.body_left is None:
+            return piece
+        if len(piece) > self.body_left:
+            log.error('%s "%s %s": body cut at its Content-Length', self.client, self.command, self.path)
+            piece = piece[: self.body_left]
+        self.body_left -= len(piece)
+        return piece
+
+    def check_complete(self):
+        """The application has no more pieces: raise Aborted if it has promised more."""
+        if self.body_left:
+            raise Aborted(f"the application made {self.body_left} bytes less than its Content-Length")
+
+    # With threads: what runs in the loop while the application runs in a thread.
+
+    def start_job(self):
+        if self.server.jobs >= self.server.threads + self.server.queue_limit:
+            raise HTTPError(503, "all threads are busy and the queue is full")
+        self.server.jobs += 1
+        self.job = Job(self)
+        if self.request_timeout:
+            self.deadline = time.monotonic() + self.request_timeout
+        self.server.pool.submit(self.job.run)
+
+    def end_response(self):
+        if self.job is None:
+            super().end_response()
+
+    def in_loop(self, method, *arguments):
+        """Run a *method* that a thread asked for, with asyncore's care for what goes wrong in an event."""
+        try:
+            method(*arguments)
+        except Exception:
+            self.handle_error()
+
+    def take_piece(self, job, piece, whole):
+        if self.job is job:
+            self.send_piece(piece, whole)
+            self.queue_unsent()
+            self.initiate_send()
+
+    def job_done(self, job, error):
+        self.server.jobs -= 1
+        if self.job is job:
+            self.job = None
+            self.attempt(reraise if error else self.check_complete, *([error] if error else []))
+            self.end_response()
+
+    def initiate_send(self):
+        super().initiate_send()
+        if self.job and not self.producer_fifo:
+            if self.status is not None:
+                self.deadline = None  # the client has taken everything; now we wait for the application
+            self.job.has_room.set()
+
+    def handle_timeout(self):
+        if self.job and self.status is None:
+            log.error('%s "%s %s" takes too long:\n%s', self.client, self.command, self.path, self.job.stack())
+            self.give_up_job()
+            self.refuse(HTTPError(504, "the application takes too long"))
+        else:
+            super().handle_timeout()
+
+    def close(self):
+        if self.job:
+            self.give_up_job()
+        super().close()
+
+    def give_up_job(self):
+        """Leave the thread to itself: what it still makes is dropped, and its place is free when it returns."""
+        job, self.job = self.job, None
+        job.given_up = True
+        job.has_room.set()
+
+
+class ApplicationProducer:
+    """Hands out the pieces of an application's iterable, each asked for when the one before has left."""
+
+    def __init__(self, handler, result):
+        self.handler, self.result = handler, result
+
+    def first(self):
+        """Return the first piece that is not empty, b"" if there is none."""
+        self.iterator = guarded(iter, self.result)
+        return next_piece(self.iterator)
+
+    def more(self):
+        piece = next_piece(self.iterator)
+        if not piece:
+            self.handler.check_complete()
+        return self.handler.measured(piece)
+
+    def close(self):
+        close_result(self.handler, self.result)
+
+
+class ApplicationFile(httpd.FileProducer):
+    """Hands out a file that the application returned in `wsgi.file_wrapper`, by sendfile() where there is one."""
+
+    def __init__(self, handler, result, file):
+        super().__init__(file, handler.chunk_size)
+        self.handler, self.result = handler, result
+
+    def close(self):
+        super().close()
+        close_result(self.handler, self.result)
+
+
+class Job:
+    """One request in the hands of a thread of the pool. It hands what it makes to the loop, and never touches a socket.
+
+    given_up -- nobody wants the answer any more: the client has left, or was told 504
+    """
+
+    def __init__(self, handler):
+        self.handler = handler
+        self.environ = handler.get_environ()
+        self.application = handler.server.get_app()
+        self.call_soon = handler._map.call_soon
+        self.has_room = threading.Event()  # may the next piece be handed over?
+        self.has_room.set()
+        self.delivered = self.given_up = False
+        self.thread = None
+
+    def run(self):
+        self.thread, error = threading.get_ident(), None
+        try:
+            if not self.given_up:  # while it waited for a thread
+                self.call_application()
+        except GivenUp:
+            pass
+        except Exception as fault:
+            error = fault
+        self.thread = None
+        self.call_soon(functools.partial(self.handler.in_loop, self.handler.job_done, self, error))
+
+    def call_application(self):
+        result = guarded(self.application, self.environ, self.handler.start_response)
+        try:
+            iterator = guarded(iter, result)
+            piece = next_piece(iterator)
+            self.deliver(piece, whole_length(result, piece, self.environ["REQUEST_METHOD"]))
+            while piece := next_piece(iterator):
+                self.deliver(piece)
+        finally:
+            close_result(self.handler, result)
+
+    def write(self, data):
+        self.deliver(checked_piece(data))
+
+    def deliver(self, piece, whole=None):
+        """Hand *piece* to the loop, when it has sent the one before."""
+        self.has_room.wait()
+        if self.given_up:
+            raise GivenUp
+        self.handler.require_started()
+        self.has_room.clear()
+        self.delivered = self.delivered or bool(piece)
+        self.call_soon(functools.partial(self.handler.in_loop, self.handler.take_piece, self, piece, whole))
+
+    def stack(self):
+        """Return where the thread is at this moment, as text."""
+        frame = sys._current_frames().get(self.thread)
+        return "".join(traceback.format_stack(frame)) if frame else "still waiting for a thread"
+
+
+class GivenUp(Exception):
+    """Ends the application in its thread: nobody wants what it makes."""
+
+
+def guarded(function, *arguments):
+    """Call the application's *function*: sys.exit() in there is a fault of one request, not the end of the server."""
+    try:
+        return function(*arguments)
+    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        raise RuntimeError(f"the application raised {error!r}") from error
+
+
+def next_piece(iterator):
+    """Return the next piece of *iterator* that is not empty, b"" at its end."""
+    while (piece := guarded(next, iterator, END)) is not END:
+        if checked_piece(piece):
+            return piece
+    return b""
+
+
+def checked_piece(piece):
+    if not isinstance(piece, bytes):
+        raise TypeError(f"the application made {type(piece).__name__}, not bytes, for its body")
+    return piece
+
+
+def checked_fields(response_headers):
+    """Return (field lines, Content-Length or None, lower-case names); raise for what PEP 3333 forbids."""
+    if not isinstance(response_headers, list):
+        raise TypeError(f"start_response(): not a list of fields: {response_headers!r}")
+    lines, length, names = [], None, set()
+    for name, value in response_headers:
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"start_response(): not a field of two strings: {name!r}: {value!r}")
+        lines.append(http1.field_line(name, value))
+        name = name.lower()
+        if is_hop_by_hop(name):
+            raise ValueError(f"start_response(): {name} is the server's to say (RFC 9110 §7.6.1)")
+        if name == "content-length":
+            if name in names or not http1.LENGTH.fullmatch(value):
+                raise ValueError(f"start_response(): not the one Content-Length: {value!r}")
+            length = int(value)
+        names.add(name)
+    return lines, length, names
+
+
+def whole_length(result, piece, command):
+    """Return the length of the body if *piece*, the first of *result*, is all of it, else None.
+
+    An empty body to HEAD says nothing of the one that GET would have.
+    """
+    if not piece:
+        return None if command == "HEAD" else 0
+    try:
+        return len(piece) if len(result) == 1 else None
+    except TypeError:
+        return None
+
+
+def plain_file(result):
+    """Return a file of our own, open where the application's is, if *result* wraps a plain file, else None."""
+    if not isinstance(result, FileWrapper):
+        return None
+    file = result.filelike
+    raw = file.raw if isinstance(file, io.BufferedReader) else file
+    # Of a gzip file, say, the descriptor would give other bytes than read().
+    if type(raw) is not io.FileIO or not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
+        return None
+    duplicate = open(os.dup(raw.fileno()), "rb", buffering=0)
+    duplicate.seek(file.tell())
+    return duplicate
+
+
+def close_result(handler, result):
+    """Call the close() of what the application returned, once; its faults can only be logged by now."""
+    if hasattr(result, "close"):
+        try:
+            guarded(result.close)
+        except Exception:
+            log.exception('%s "%s %s": close() failed', handler.client, handler.command, handler.path)
+
+
+def reraise(error):
+    raise error
 
 
 def load_app(spec):
-    """Return the application that *spec* names: "module:attribute", "module:object.attribute" or "module:factory()".
+    """Return the application that *spec* names: "module:name", "module:object.name" or "module:factory()".
 
-    Exit with status 2 and one line if there is none; an exception in the module itself shows where.
+    Exit with status 2 and one line if there is none; an exception inside the module goes on with its traceback.
     """
-    module_name, _, attribute = spec.partition(":")
-    attribute = attribute or "application"
-    sys.path.insert(0, os.getcwd())
+    module_name, _, expression = spec.partition(":")
+    expression = expression or "application"
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     try:
         found = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is None or not (module_name + ".").startswith(error.name + "."):
-            raise
-        fail(f"no module named {error.name!r}")
-    for name in attribute.removesuffix("()").split("."):
-        try:
-            found = getattr(found, name)
-        except AttributeError:
-            fail(f"no {name!r} in {spec!r}")
-    if attribute.endswith("()"):
+        if not (module_name + ".").startswith(f"{error.name}."):
+            raise  # the module is there; one that it imports is not
+        exit_with(f"no module named {error.name!r}")
+    for name in expression.removesuffix("()").split("."):
+        if not hasattr(found, name):
+            exit_with(f"{module_name!r} has no {name!r} ({spec})")
+        found = getattr(found, name)
+    if expression.endswith("()"):
         found = found()
     if not callable(found):
-        fail(f"{spec!r} is not callable")
+        exit_with(f"{spec} is not callable")
     return found
 
 
-def fail(message):
+def exit_with(message):
     print(f"async_wsgi.py: {message}", file=sys.stderr)
-    raise SystemExit(2)
+    sys.exit(2)
 
 
 def parse_args(arguments=None):
     parser = httpd.argument_parser("Serve a WSGI application over HTTP.")
-    parser.add_argument("application", metavar="module:callable", help="such as my_app:application")
+    parser.add_argument("application", metavar="module:callable", type=app_spec, help="such as my_app:application")
+    parser.add_argument("--threads", type=thread_count, default=0, help="threads for an application that blocks")
+    parser.add_argument("--script-name", type=prefix, metavar="/PREFIX", help="where it is mounted")
+    parser.add_argument(
+        "--static",
+        type=static_folder,
+        action="append",
+        default=[],
+        metavar="/PREFIX=FOLDER",
+        help="serve files under this path; may be repeated",
+    )
+    parser.add_argument(
+        "--trusted-proxy",
+        type=network,
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="believe (X-)Forwarded fields from here; may be repeated",
+    )
     return parser.parse_args(arguments)
+
+
+def app_spec(text):
+    if not re.fullmatch(r"\w+(\.\w+)*(:\w+(\.\w+)*(\(\))?)?", text):
+        raise argparse.ArgumentTypeError(f"not a module:callable: {text!r}")
+    return text
+
+
+def thread_count(text):
+    if not (text.isascii() and text.isdigit() and int(text) <= 1000):
+        raise argparse.ArgumentTypeError(f"not a number of threads: {text!r}")
+    return int(text)
+
+
+def prefix(text):
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text):
+        raise argparse.ArgumentTypeError(f"not a path such as /static: {text!r}")
+    return text
+
+
+def static_folder(text):
+    path, equals, name = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"not /prefix=folder: {text!r}")
+    return prefix(path), os.path.realpath(httpd.folder(name))
+
+
+def network(text):
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not a network: {error}") from error
 
 
 def run():
     args = parse_args()
-    AsyncWSGIRequestHandler.multiprocess = args.workers > 1
-    httpd.run(
-        args, AsyncWSGIServer, AsyncWSGIRequestHandler, boot=lambda server: server.set_app(load_app(args.application))
-    )
+    AsyncWSGIServer.threads = args.threads
+    AsyncWSGIServer.multiprocess = args.workers > 1
+    AsyncWSGIRequestHandler.script_name = args.script_name or ""
+    AsyncWSGIRequestHandler.static_folders = dict(args.static)
+    AsyncWSGIRequestHandler.trusted_proxies = args.trusted_proxy
+    httpd.run(args, AsyncWSGIServer, AsyncWSGIRequestHandler, lambda server: server.set_app(load_app(args.application)))
 
 
 if __name__ == "__main__":

@@ -332,9 +332,9 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             self.initiate_send()
 
     def collect_body(self, data):
-        self.body_bytes += len(data)
         if self.decoder:
             data = self.decoder.decode(data)
+        self.body_bytes += len(data)
         try:
             self.rfile.write(data)
         except OSError as error:
@@ -357,15 +357,22 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.state, self.deadline = HANDLING, None
         if self.rfile:
             self.rfile.seek(0)
-        try:
-            self.handle_request()
-            if self.status is None:
-                raise RuntimeError(f"no answer to {self.command}")
-        except HTTPError as error:
-            self.send_error(error.status, fields=error.fields)
-        except Exception:
-            self.handle_fault()
+        self.attempt(self.handle_request)
         self.end_response()
+
+    def attempt(self, function, *arguments):
+        """Call *function*. What it raises becomes an error answer, or cuts one that is under way."""
+        try:
+            function(*arguments)
+        except Exception as error:
+            if not isinstance(error, HTTPError):
+                log.exception('%s "%s %s" failed', self.client, self.command, self.path)  # once, with its request
+            if self.head_sent:
+                self.close()
+            elif isinstance(error, HTTPError):
+                self.send_error(error.status, fields=error.fields)
+            else:
+                self.send_error(500)
 
     def handle_request(self):
         """Call do_<METHOD>; without one the answer is 405."""
@@ -373,14 +380,6 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         if method is None:
             raise HTTPError(405, "no such method here")
         method()
-
-    def handle_fault(self):
-        """Our own mistake: log it once; answer 500, or cut the connection if an answer is under way."""
-        log.exception('%s "%s %s" failed', self.client, self.command, self.path)
-        if self.head_sent:
-            self.close()
-        else:
-            self.send_error(500)
 
     def refuse(self, error):
         """The client's mistake, found before its request was read to the end: answer, then close."""
@@ -460,15 +459,20 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             self.unsent.append(chunk(data) if self.chunked else data)
 
     def push_with_producer(self, producer):
-        """Queue a producer, more() of which makes the rest of the body, or a part of it."""
+        """Queue a producer, more() of which makes the rest of the body; its first piece travels with the head."""
         if self.bodiless:
             producer.close()
-            return
-        if self.chunked:
-            producer = ChunkedProducer(producer)
-        self.unsent.append(producer.more())
-        self.queue_unsent()
-        self.producer_fifo.append(producer)
+        else:
+            self.push(producer.more())
+            self.queue_producer(producer)
+
+    def queue_producer(self, producer):
+        """Queue a producer that is asked for its first piece when everything before has left."""
+        if self.bodiless:
+            producer.close()
+        else:
+            self.queue_unsent()
+            self.producer_fifo.append(ChunkedProducer(producer) if self.chunked else producer)
 
     def close_when_done(self):
         self.close_connection = True
@@ -483,6 +487,9 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         """The answer is made. What of it cannot be sent now is sent when the loop says so."""
         if self.state is not HANDLING:
             return  # closed meanwhile
+        if self.status is None and not self.unsent and not self.producer_fifo:
+            log.error('%s "%s %s" was not answered', self.client, self.command, self.path)
+            self.send_error(500)
         if self.chunked and not self.bodiless:
             self.unsent.append(b"0\r\n\r\n")
         self.queue_unsent()
@@ -515,7 +522,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             if self.state is CLOSED:
                 self.producer_fifo.clear()
                 return
-            if self.state is SENDING and (sent or self.deadline is None):
+            if self.state is not BODY and (sent or self.deadline is None):
                 self.deadline = time.monotonic() + self.send_timeout
             if sent < size:
                 return

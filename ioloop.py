@@ -79,7 +79,8 @@ class EventMap(dict):
     def call_soon(self, function):
         """Run *function()* in the loop, at once. May be called from a signal handler or another thread."""
         self.calls.append(function)
-        if self.wake_writer is not None:
+        # If others wait already, the loop has been woken for them and finds this one, too.
+        if len(self.calls) == 1 and self.wake_writer is not None:
             try:
                 os.write(self.wake_writer, b"\0")
             except BlockingIOError:

@@ -1,0 +1,93 @@
+"""Who the client is when there are proxies in between (RFC 7239 and the X-Forwarded-* fields before it): pure.
+
+Anybody can send these fields, so they count only when the connection comes from a proxy that is trusted. Each
+proxy appends what it saw; from the right, the first address that is not a trusted proxy is the client. What
+stands further left is that client's own claim.
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+PAIR = re.compile(rf'({TOKEN})=(?:({TOKEN})|"([^"\\]*)")')  # no address or host name needs an escape
+ELEMENT = re.compile(rf"[ \t]*({PAIR.pattern}(?:;{PAIR.pattern})*)?[ \t]*")
+NODE = re.compile(r"([0-9.]+)(?::[0-9]+)?|\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9A-Fa-f:]+)")
+
+
+class Hop(NamedTuple):
+    """What one proxy said of whom it answers: an address, "http" or "https", the Host it was asked for."""
+
+    node: str
+    scheme: str | None
+    host: str | None
+
+
+def client_of(remote: str, fields: Mapping[str, str], trusted: Sequence[Network]) -> Hop:
+    """Return the client of a request that came from address *remote* with header *fields* (lower-case names).
+
+    >>> proxies = [ipaddress.ip_network("10.0.0.0/8")]
+    >>> client_of("10.0.0.1", {"x-forwarded-for": "1.1.1.1, 203.0.113.7, 10.0.0.2"}, proxies).node
+    '203.0.113.7'
+    >>> client_of("203.0.113.9", {"x-forwarded-for": "1.1.1.1"}, proxies).node
+    '203.0.113.9'
+    """
+    client = Hop(remote, None, None)
+    for hop in reversed(hops(fields)):
+        if not is_trusted(client.node, trusted):
+            break
+        address = node_address(hop.node)
+        if address is None:
+            break  # "unknown", a pseudonym or nonsense: what the last proxy is, is all we know
+        client = Hop(address, hop.scheme or client.scheme, hop.host or client.host)
+    return client
+
+
+def hops(fields: Mapping[str, str]) -> list[Hop]:
+    """Return what the proxies said, the one nearest to us last; nothing of a field that is malformed."""
+    if "forwarded" in fields:
+        elements = fields["forwarded"].split(",")
+        if not all(ELEMENT.fullmatch(element) for element in elements):
+            return []
+        pairs = [
+            {name.lower(): token or quoted for name, token, quoted in PAIR.findall(element)} for element in elements
+        ]
+        return [Hop(pair.get("for", ""), scheme_of(pair.get("proto")), pair.get("host")) for pair in pairs if pair]
+    nodes = members(fields.get("x-forwarded-for"))
+    schemes, hosts = members(fields.get("x-forwarded-proto")), members(fields.get("x-forwarded-host"))
+    # Most proxies append to the first field but replace the others, so these may be shorter: they belong to the right.
+    return [
+        Hop(node, scheme_of(from_right(schemes, distance)), from_right(hosts, distance))
+        for distance, node in zip(range(len(nodes), 0, -1), nodes, strict=True)
+    ]
+
+
+def members(field: str | None) -> list[str]:
+    return [] if field is None else [member.strip(" \t") for member in field.split(",")]
+
+
+def from_right(values: list[str], distance: int) -> str | None:
+    return values[-min(distance, len(values))] if values else None
+
+
+def scheme_of(text: str | None) -> str | None:
+    return text.lower() if text and text.lower() in ("http", "https") else None
+
+
+def node_address(node: str) -> str | None:
+    """Return the address in "1.2.3.4", "1.2.3.4:80", "[::1]:80" or "::1" as text, None for anything else."""
+    match = NODE.fullmatch(node)
+    try:
+        return str(ipaddress.ip_address(match[1] or match[2] or match[3])) if match else None
+    except ValueError:
+        return None
+
+
+def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+    try:
+        return any(ipaddress.ip_address(address) in network for network in trusted)
+    except ValueError:
+        return False  # the peer of a Unix socket has no address
