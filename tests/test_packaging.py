@@ -84,8 +84,8 @@ def test_start_shows_no_deprecation_warning(server):
 @pytest.mark.parametrize("server", SERVERS)
 def test_readme_lists_the_options_of_the_help(server):
     _, both, *others = README.partition("\n## Options")[2].partition("\n## ")[0].split("\n### ")
-    (own,) = (table for table in others if server in table)
-    listed = set(re.findall("(?<=`)--?[a-z-]+", both + own, re.I))
+    tables = both + "".join(table for table in others if server in table.partition("\n")[0])
+    listed = set(re.findall("(?<=`)--?[a-z-]+", tables, re.I))
     offered = set(re.findall(r"(?<=\s)--?[a-z-]+\b", help_of(server).partition("options:")[2], re.I))
     assert listed == offered - {"-h", "--help"}
 
