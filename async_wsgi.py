@@ -33,7 +33,7 @@ import http1
 import httpd
 import proxy
 from http1 import HTTPError
-from httpd import Aborted, log
+from httpd import CLOSED, Aborted, log
 
 STATUS = re.compile(r"[2-5][0-9]{2} [\t -~\x80-\xff]*")  # no 1xx: interim answers are the server's
 END = object()  # of an iterable
@@ -182,10 +182,9 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         """Send what the application has returned, piece by piece as the client takes it."""
         producer = ApplicationProducer(self, result)
         try:
-            file = plain_file(result) if self.status is None else None
-            if file is not None:
-                producer = ApplicationFile(self, result, file)
-                self.send_piece(b"", os.fstat(file.fileno()).st_size - file.tell())
+            if self.status is None and wraps_plain_file(result):
+                producer = ApplicationFile(self, result)
+                self.send_piece(b"", producer.left)
                 producer.left = self.length
             else:
                 piece = producer.first()
@@ -258,6 +257,8 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
             method(*arguments)
         except Exception:
             self.handle_error()
+        if self.state is not CLOSED:
+            self._map.touch(self._fileno)  # no event of its own: tell the loop that there may be more to write
 
     def take_piece(self, job, piece, whole):
         if self.job is job:
@@ -269,8 +270,18 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         self.server.jobs -= 1
         if self.job is job:
             self.job = None
-            self.attempt(reraise if error else self.check_complete, *([error] if error else []))
+            self.attempt(self.complete, job.file, error)
             self.end_response()
+        elif job.file:
+            close_result(self, job.file)
+
+    def complete(self, file, error):
+        if error:
+            raise error
+        if file:
+            self.finish_response(file)
+        else:
+            self.check_complete()
 
     def initiate_send(self):
         super().initiate_send()
@@ -321,10 +332,13 @@ class ApplicationProducer:
 
 
 class ApplicationFile(httpd.FileProducer):
-    """Hands out a file that the application returned in `wsgi.file_wrapper`, by sendfile() where there is one."""
+    """Hands out a plain file that the application returned in `wsgi.file_wrapper`, by sendfile() where there is one."""
 
-    def __init__(self, handler, result, file):
-        super().__init__(file, handler.chunk_size)
+    def __init__(self, handler, result):
+        # Our own file object, unbuffered: what the application's has read ahead would be missing.
+        file = open(os.dup(result.filelike.fileno()), "rb", buffering=0)
+        file.seek(result.filelike.tell())
+        super().__init__(file, handler.chunk_size, os.fstat(file.fileno()).st_size - file.tell())
         self.handler, self.result = handler, result
 
     def close(self):
@@ -346,7 +360,7 @@ class Job:
         self.has_room = threading.Event()  # may the next piece be handed over?
         self.has_room.set()
         self.delivered = self.given_up = False
-        self.thread = None
+        self.thread = self.file = None
 
     def run(self):
         self.thread, error = threading.get_ident(), None
@@ -362,6 +376,9 @@ class Job:
 
     def call_application(self):
         result = guarded(self.application, self.environ, self.handler.start_response)
+        if wraps_plain_file(result):
+            self.file = result  # for the loop and sendfile()
+            return
         try:
             iterator = guarded(iter, result)
             piece = next_piece(iterator)
@@ -449,18 +466,15 @@ def whole_length(result, piece, command):
         return None
 
 
-def plain_file(result):
-    """Return a file of our own, open where the application's is, if *result* wraps a plain file, else None."""
+def wraps_plain_file(result):
+    """Tell whether *result* is `wsgi.file_wrapper` around a file whose descriptor gives the bytes that read() does.
+
+    That of a gzip file, say, would give others.
+    """
     if not isinstance(result, FileWrapper):
-        return None
-    file = result.filelike
-    raw = file.raw if isinstance(file, io.BufferedReader) else file
-    # Of a gzip file, say, the descriptor would give other bytes than read().
-    if type(raw) is not io.FileIO or not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
-        return None
-    duplicate = open(os.dup(raw.fileno()), "rb", buffering=0)
-    duplicate.seek(file.tell())
-    return duplicate
+        return False
+    file = result.filelike.raw if isinstance(result.filelike, io.BufferedReader) else result.filelike
+    return type(file) is io.FileIO and stat.S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
 def close_result(handler, result):
@@ -470,10 +484,6 @@ def close_result(handler, result):
             guarded(result.close)
         except Exception:
             log.exception('%s "%s %s": close() failed', handler.client, handler.command, handler.path)
-
-
-def reraise(error):
-    raise error
 
 
 def load_app(spec):

@@ -364,14 +364,16 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         """Call *function*. What it raises becomes an error answer, or cuts one that is under way."""
         try:
             function(*arguments)
-        except Exception as error:
-            if not isinstance(error, HTTPError):
-                log.exception('%s "%s %s" failed', self.client, self.command, self.path)  # once, with its request
+        except HTTPError as error:
             if self.head_sent:
-                self.close()
-            elif isinstance(error, HTTPError):
-                self.send_error(error.status, fields=error.fields)
+                self.handle_error()
             else:
+                self.send_error(error.status, fields=error.fields)
+        except Exception as error:
+            if self.head_sent or isinstance(error, Aborted):
+                self.handle_error()
+            else:
+                log.exception('%s "%s %s" failed', self.client, self.command, self.path)
                 self.send_error(500)
 
     def handle_request(self):
