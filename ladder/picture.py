@@ -129,7 +129,7 @@ def bars_table(rungs, many, results):
 
 def numbers_table(rungs, many, crowds, results):
     heads = "breaks at\nclients", "best\n/s", "wait\nms", "memory\nMB", "100 idle\n/s", "10 slow\n/s", "4 big\n/s"
-    table = new_table("In numbers (the worst wait and memory; 4 clients ask in the last three)", *heads)
+    table = new_table("In numbers (worst wait, most memory; in the last three 4 ask)", *heads)
     for number in rungs:
         own = {load: results[number, load] for load in many if (number, load) in results}
         breaks = [load.name for load, result in own.items() if broken(load, result)]
@@ -148,5 +148,5 @@ def show(rungs, many, crowds, results):
     """Print the picture in blocks, and the table."""
     console = Console(highlight=False)
     console.print(bars_table(rungs, many, results), "", numbers_table(rungs, many, crowds, results), "", sep="\n")
-    console.print("Rungs 10 and 11 speak HTTP, with a worker for each core: httpd.py sends a file of the")
-    console.print("message's size, async_wsgi.py echoes a POST. All others echo the bare message.")
+    console.print("Rungs 10 and 11 speak HTTP, with a worker for each core: httpd.py sends a file of")
+    console.print("the message's size, async_wsgi.py echoes a POST. The others echo the bare words.")
