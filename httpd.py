@@ -464,9 +464,13 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         """Queue a producer, more() of which makes the rest of the body; its first piece travels with the head."""
         if self.bodiless:
             producer.close()
-        else:
+            return
+        try:
             self.push(producer.more())
-            self.queue_producer(producer)
+        except Exception:
+            producer.close()
+            raise
+        self.queue_producer(producer)
 
     def queue_producer(self, producer):
         """Queue a producer that is asked for its first piece when everything before has left."""
@@ -480,10 +484,11 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.close_connection = True
 
     def queue_unsent(self):
-        if self.unsent:
+        data = b"".join(self.unsent)
+        self.unsent.clear()
+        if data:
             self.head_sent = True
-            self.producer_fifo.append(b"".join(self.unsent))
-            self.unsent.clear()
+            self.producer_fifo.append(data)
 
     def end_response(self):
         """The answer is made. What of it cannot be sent now is sent when the loop says so."""

@@ -6,6 +6,7 @@ Settings are class attributes of the handler and of the server, and of this proc
 sweep -- seconds between two looks for late channels; descriptors -- RLIMIT_NOFILE; log -- level.
 """
 
+import itertools
 import json
 import logging
 import os
@@ -33,7 +34,7 @@ class Echo(httpd.AsyncHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
-        self.answer(f"{self.command} {self.path}".encode())
+        self.answer(f"GET {self.path}".encode())
 
     do_HEAD = do_GET
 
@@ -47,6 +48,9 @@ class Echo(httpd.AsyncHTTPRequestHandler):
 
     def do_DESCRIPTOR(self):
         self.answer(str(self.socket.fileno()).encode())
+
+    def do_NODELAY(self):
+        self.answer(str(self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)).encode())
 
 
 class Sized(Echo):
@@ -92,7 +96,7 @@ class Numbers:
         self.numbers, self.closed_path = iter(range(count)), closed_path
 
     def more(self):
-        return b"".join(b"%d\n" % number for number, _ in zip(self.numbers, range(1000)))  # noqa: B905
+        return b"".join(b"%d\n" % number for number in itertools.islice(self.numbers, 1000))
 
     def close(self):
         if self.closed_path:
@@ -101,7 +105,11 @@ class Numbers:
 
 class Broken(Numbers):
     def more(self):
-        raise RuntimeError("a producer fails")
+        """Return what there is, then raise instead of ending."""
+        piece = super().more()
+        if not piece:
+            raise RuntimeError("a producer fails")
+        return piece
 
 
 class Producing(Echo):
@@ -114,8 +122,7 @@ class Producing(Echo):
         if kind == "broken":
             self.push_with_producer(Broken(0, closed_path))
         elif kind == "late-broken":
-            self.push_with_producer(Numbers(10))
-            self.push_with_producer(Broken(0, closed_path))
+            self.push_with_producer(Broken(10, closed_path))
         elif kind == "three":
             self.push(b"first\n")
             self.push_with_producer(Numbers(3))
