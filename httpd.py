@@ -662,19 +662,17 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             if self.listing and not os.path.exists(path + "index.html"):
                 return self.send_listing(path)
             path += "index.html"
-        fd, facts = self.open_path(path)
+        fd, facts = self.open_path(path, or_folder=True)
         if stat.S_ISDIR(facts.st_mode):
             os.close(fd)
             return self.redirect_to_folder(path)
         for coding in conditional.preferred_codings(self.headers.get("accept-encoding", "")):
             try:
                 sibling, sibling_facts = self.open_path(path + self.coding_suffixes[coding])
-            except HTTPError:
+            except (HTTPError, OSError):
                 continue
-            if stat.S_ISREG(sibling_facts.st_mode):
-                os.close(fd)
-                return self.send_file_head(sibling, sibling_facts, path, coding)
-            os.close(sibling)
+            os.close(fd)
+            return self.send_file_head(sibling, sibling_facts, path, coding)
         return self.send_file_head(fd, facts, path)
 
     def send_file_head(self, fd, facts, path, coding=""):
@@ -718,8 +716,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             raise HTTPError(404, "hidden file")
         return self.root + path
 
-    def open_path(self, path):
-        """Open the regular file or folder *path*; return its descriptor and os.fstat() of it.
+    def open_path(self, path, or_folder=False):
+        """Open the regular file, *or_folder*, at *path*; return its descriptor and os.fstat() of it.
 
         Raise HTTPError: 404 for anything else, such as a FIFO, and whatever is outside the root, which looks
         exactly like a missing file; 403 for what must not be read; 503 without descriptors. First open, then
@@ -738,7 +736,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             raise
         facts = os.fstat(fd)
         inside = self.follow_symlinks or (opened_path(fd, path) + "/").startswith(real_prefix(self.root))
-        if inside and (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
+        if inside and (stat.S_ISREG(facts.st_mode) or (or_folder and stat.S_ISDIR(facts.st_mode))):
             return fd, facts
         os.close(fd)
         raise HTTPError(404, "no regular file in the root")
@@ -755,7 +753,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     def send_listing(self, path):
         """Answer with the entries of the folder at *path*, as a page or, if the client prefers it, as JSON."""
-        fd, _ = self.open_path(path)
+        fd, _ = self.open_path(path, or_folder=True)
         os.close(fd)
         entries, is_cut = listing.read_folder(path, self.is_served)
         self.send_response(200)
@@ -785,13 +783,11 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         """Return (media type, body) for an error: the root's own 404.html, else a line of text."""
         if code == 404:
             try:
-                fd, facts = self.open_path(self.root + "/404.html")
+                fd, _ = self.open_path(self.root + "/404.html")
+                with open(fd, "rb", buffering=0) as file:
+                    return "text/html", file.read(self.error_page_limit)
             except (HTTPError, OSError):
                 pass  # the usual case
-            else:
-                with open(fd, "rb", buffering=0) as file:
-                    if stat.S_ISREG(facts.st_mode):
-                        return "text/html", file.read(self.error_page_limit)
         short, long = self.responses[code]
         return "text/plain", f"{code} {short}: {long}\n".encode()
 
