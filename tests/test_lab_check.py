@@ -124,13 +124,13 @@ def lab_check(report, *arguments, **environment):
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """Return {server: what lab_check() returned}; two run at a time, for half of each is waiting."""
+    """Return {server: what lab_check() returned}; three run at a time, for most of it is waiting."""
     folder = tmp_path_factory.mktemp("lab-check")
     arguments = {"http.server": ["tests/lab", *FILES, "--httpd", "python -m http.server -d {root} {port}"]}
     arguments |= {name: ["tests/lab", *FILES, "--httpd", copy(name)] for name in MISTAKES}
     arguments |= {name: [*WSGI, "--wsgi", wsgi_copy(name)] for name in WSGI_MISTAKES}
     arguments |= {name: ["tests/lab", "-k", only, "--httpd", copy(name)] for name, (only, _) in SELECTED.items()}
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
         results = pool.map(lambda name: lab_check(folder / f"{name}.xml", *arguments[name]), arguments)
         return dict(zip(arguments, results, strict=True))
 
