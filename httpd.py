@@ -712,7 +712,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
                 raise HTTPError(404, "no file name contains NUL or a slash")
             path = os.fsdecode(urllib.parse.unquote_to_bytes(path))
         path = url_normalize(path)
-        if "/." in path and not path.startswith("/.well-known/"):
+        if "/." in "/" + path.removeprefix("/.well-known/"):
             raise HTTPError(404, "hidden file")
         return self.root + path
 
