@@ -727,7 +727,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             # Non-blocking: never wait for the other end of a FIFO.
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except PermissionError as error:
-            raise HTTPError(403, "no permission") from error
+            inside = self.is_inside(os.path.realpath(path))
+            raise HTTPError(403 if inside else 404, "no permission") from error
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise HTTPError(503, "out of descriptors") from error
@@ -735,11 +736,15 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
                 raise HTTPError(404, "no such file") from error
             raise
         facts = os.fstat(fd)
-        inside = self.follow_symlinks or (opened_path(fd, path) + "/").startswith(real_prefix(self.root))
-        if inside and (stat.S_ISREG(facts.st_mode) or (or_folder and stat.S_ISDIR(facts.st_mode))):
+        is_wanted = stat.S_ISREG(facts.st_mode) or (or_folder and stat.S_ISDIR(facts.st_mode))
+        if is_wanted and self.is_inside(opened_path(fd, path)):
             return fd, facts
         os.close(fd)
         raise HTTPError(404, "no regular file in the root")
+
+    def is_inside(self, real_path):
+        """Tell whether what really is at *real_path*, all links followed, may be served."""
+        return self.follow_symlinks or (real_path + "/").startswith(real_prefix(self.root))
 
     def redirect_to_folder(self, path):
         """Send the client of a folder without its slash to the one with it, on this host whatever the target says."""
@@ -776,8 +781,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         """Tell whether a listing may name *entry* (an os.DirEntry): hidden files and links out of the root are not."""
         if entry.name.startswith(".") or not (entry.is_file() or entry.is_dir()):
             return False
-        inside = self.follow_symlinks or not entry.is_symlink()
-        return inside or os.path.join(os.path.realpath(entry.path), "").startswith(real_prefix(self.root))
+        return not entry.is_symlink() or self.is_inside(os.path.realpath(entry.path))
 
     def error_page(self, code):
         """Return (media type, body) for an error: the root's own 404.html, else a line of text."""
