@@ -753,6 +753,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             raise HTTPError(404, "folder without index.html")
         self.send_response(301)
         self.send_header("Location", "/" + target.lstrip("/") + "/" + mark + query)
+        self.send_header("Cache-Control", self.cache)  # without it browsers never ask again
         self.send_header("Content-Length", "0")
         self.end_headers()
 
