@@ -9,7 +9,9 @@ The parts that can be understood alone live beside it:
 http1.py       what bytes are a request, and where it ends (RFC 9112)
 conditional.py has the client got this already, which part does it want (RFC 9110 §13, §14)
 ioloop.py      the loop under asyncore's channels
-prefork.py     one master process, several workers on one socket
+prefork.py     one master process, several workers on one socket; scoreboard.py is what they tell each other
+listing.py     a folder as a page
+accesslog.py   one line for each answer
 
 Not here: TLS, HTTP/2, compression on the fly, CGI. See docs/rfc.md for what HTTP asks for and where it is done.
 """
@@ -17,12 +19,14 @@ Not here: TLS, HTTP/2, compression on the fly, CGI. See docs/rfc.md for what HTT
 import argparse
 import enum
 import errno
+import faulthandler
 import functools
 import heapq
 import http
 import logging
 import mimetypes
 import os
+import random
 import resource
 import signal
 import socket
@@ -32,10 +36,12 @@ import tempfile
 import time
 import urllib.parse
 
+import accesslog
 import conditional
 import http1
 import listing
 import prefork
+import scoreboard
 from http1 import HTTPError
 from ioloop import asynchat, asyncore, loop
 
@@ -184,6 +190,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     listing = False  # answer for a folder without index.html with a list of its entries?
     follow_symlinks = False  # serve what symbolic links outside the root lead to?
     cache = "no-cache"  # Cache-Control of files: kept, but asked about each time
+    access_log = None  # an accesslog.AccessLog: told of every answer
     extra_fields = ()  # lines such as "Access-Control-Allow-Origin: *" for every answer
     coding_suffixes = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}  # of precompressed siblings
     server_version = "asynchttpd"
@@ -208,6 +215,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def __init__(self, sock, server=None, address=None, map=None):
         super().__init__(sock, map)
         self.server, self.address = server, address or self.addr
+        if server is not None:
+            server.row[scoreboard.CONNECTIONS] += 1
         self.early = b""  # input that came while an answer was being made or sent
         self.pieces = []  # of a head that is not complete
         self.blank_bytes = self.head_bytes = 0
@@ -225,6 +234,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.status = None  # of the answer, once it has one
         self.unsent = []  # pieces of the answer to be sent together
         self.head_sent = False
+        self.bytes_sent = 0
         self.bodiless = self.chunked = False
 
     def await_request(self, timeout):
@@ -309,6 +319,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.command, self.path, _, self.headers = self.request
         draining = self.server is not None and self.server.draining
         self.close_connection = draining or not http1.keep_alive(self.request)
+        if self.access_log is not None:
+            self.began = time.monotonic()
 
     @property
     def request_version(self):
@@ -531,6 +543,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
                 return
             if self.state is not BODY and (sent or self.deadline is None):
                 self.deadline = time.monotonic() + self.send_timeout
+            self.bytes_sent += sent
             if sent < size:
                 return
             budget -= sent
@@ -558,7 +571,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     def response_sent(self):
         """The last byte has left: on to the next request, or close."""
-        log.debug('%s "%s %s" %s', self.client, self.command, self.path, self.status)
+        self.log_request()
         closing, input_left = self.close_connection, self.input_left
         if self.rfile:
             self.rfile.close()
@@ -569,6 +582,30 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             self.linger()
         else:
             self.close()
+
+    def log_request(self, aborted=False):
+        """Take note of an answer that has been sent, or of one that was cut off."""
+        if self.server is not None:
+            self.server.requests += 1
+            self.server.bytes += self.bytes_sent
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug('%s "%s %s" %s', self.client, self.command, self.path, self.status)
+        if self.access_log is not None:
+            request, headers = self.request, self.headers or {}
+            self.access_log.write(
+                accesslog.Entry(
+                    time=time.time(),
+                    client=self.address[0],
+                    request_line=f"{self.command} {self.path} {self.request_version}" if request else "",
+                    status=self.status,
+                    sent=self.bytes_sent,
+                    referer=headers.get("referer", ""),
+                    user_agent=headers.get("user-agent", ""),
+                    duration=time.monotonic() - self.began if request else 0.0,
+                    worker=os.getpid(),
+                    aborted=aborted,
+                )
+            )
 
     def linger(self):
         """Close our side but read on for a while: closing with unread input would reset, and undo, our answer."""
@@ -618,6 +655,10 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         """Give back everything. asyncore's own close() forgets the producers and their files."""
         if self.state is CLOSED:
             return
+        if self.state is SENDING or (self.state is HANDLING and self.head_sent):
+            self.log_request(aborted=True)
+        if self.server is not None:
+            self.server.row[scoreboard.CONNECTIONS] -= 1
         self.state, self.deadline = CLOSED, None
         self.early = self.ac_in_buffer = b""
         self.pieces.clear()
@@ -849,6 +890,11 @@ class AsyncServer(asyncore.dispatcher):
     eviction = 16  # idle connections closed at a time when there is no room for a new one
     idle_grace = 0.5  # seconds that idle connections stay when draining: a request may be on its way
 
+    yields = 3  # times that a worker with more connections than another lets that one accept
+
+    siblings = ()  # rows of all workers on the scoreboard
+    max_requests = 0  # answers after which the process asks to be replaced; 0: never
+    max_rss = 0  # bytes of memory, likewise
     deadline = None  # when to accept again (see ioloop)
     draining = False
 
@@ -862,6 +908,9 @@ class AsyncServer(asyncore.dispatcher):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.set_socket(sock, map)
         self.accepting = True
+        self.row = [0] * scoreboard.CELLS  # ours on the scoreboard, or nobody's
+        self.requests = self.bytes = 0  # answered and sent
+        self.yielded = 0
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.max_connections = int(descriptors * self.descriptor_share)
 
@@ -873,6 +922,8 @@ class AsyncServer(asyncore.dispatcher):
 
     def handle_accept(self):
         for _ in range(self.accept_batch):
+            if self.yields_to_sibling():
+                return
             try:
                 pair = self.accept()
             except OSError as error:
@@ -881,6 +932,19 @@ class AsyncServer(asyncore.dispatcher):
             if pair is None:  # nobody waits, or the client left the queue
                 return
             self.handle_accepted(*pair)
+
+    def yields_to_sibling(self):
+        """Tell whether to leave a new connection to a worker that has fewer; not for ever, for it may be stuck."""
+        mine = self.row[scoreboard.CONNECTIONS]
+        for row in self.siblings:
+            if row[scoreboard.CONNECTIONS] < mine and row[scoreboard.STATE] == scoreboard.SERVING:
+                if self.yielded == self.yields:
+                    break
+                self.yielded += 1
+                os.sched_yield()
+                return True
+        self.yielded = 0
+        return False
 
     def handle_accepted(self, sock, addr):
         has_room = len(self._map) < self.max_connections or self.make_room()
@@ -918,8 +982,22 @@ class AsyncServer(asyncore.dispatcher):
         """Run the loop until the server and all its channels are closed."""
         loop(self._map)
 
+    def report(self):
+        """Once a second: put on the scoreboard what we do and that the loop turns; ask for a successor if due."""
+        row = self.row
+        row[scoreboard.TURNED] = int(time.monotonic() * 1000)
+        row[scoreboard.REQUESTS], row[scoreboard.BYTES] = self.requests, self.bytes
+        worn = 0 < self.max_requests <= self.requests or 0 < self.max_rss <= resident_memory()
+        if worn and row[scoreboard.STATE] == scoreboard.SERVING:
+            log.info("asking to be replaced after %d requests", self.requests)
+            self.max_requests = self.max_rss = 0
+            row[scoreboard.STATE] = scoreboard.WORN
+
     def drain(self):
         """Stop accepting, finish what has begun, then serve_forever() returns."""
+        if self.draining:
+            return
+        self.siblings = ()
         self.handle_accept()  # those in the queue would be reset with it
         self.draining = True
         self.close()
@@ -933,6 +1011,15 @@ class AsyncServer(asyncore.dispatcher):
 
 
 AsyncHTTPServer = AsyncServer  # the handout's other name
+
+
+def resident_memory():
+    """Return the bytes of memory that this process occupies (Linux; elsewhere the most it ever did)."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -949,6 +1036,16 @@ def argument_parser(description):
     parser.add_argument("--log", type=log_level, default="info", help="debug, info, warning, error, critical")
     parser.add_argument("--logfile", help="append the log to this file instead of stderr")
     parser.add_argument("-w", "--workers", type=worker_count, default=1, help="worker processes (default: %(default)s)")
+    parser.add_argument("--access-log", metavar="FILE", help='a line for each answer; "-" is stdout (default: none)')
+    parser.add_argument("--log-format", choices=accesslog.FORMATS, default="combined", help="of the access log")
+    parser.add_argument("--grace", type=seconds, default=30, help="seconds to finish when stopping (%(default)s)")
+    parser.add_argument(
+        "--timeout", type=seconds, default=30, help="seconds a worker may hang; 0: for ever (%(default)s)"
+    )
+    parser.add_argument(
+        "--max-requests", type=whole_number, default=0, metavar="N", help="replace a worker after so many"
+    )
+    parser.add_argument("--max-rss", type=whole_number, default=0, metavar="MIB", help="replace a worker above so much")
     parser.add_argument(
         "-H",
         "--header",
@@ -983,10 +1080,13 @@ def extra_field(text):
     return line
 
 
-def seconds(text):
+def whole_number(text):
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise argparse.ArgumentTypeError(f"not a number of seconds: {text!r}")
+        raise argparse.ArgumentTypeError(f"not a whole number: {text!r}")
     return int(text)
+
+
+seconds = whole_number
 
 
 def port_number(text):
@@ -1020,35 +1120,81 @@ def parse_args(arguments=None):
 
 
 def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, boot=None):
-    """Serve until told to stop; exit with status 0, or 1 if the server cannot start."""
+    """Serve until told to stop, then exit with status 0; with 1 if the server cannot start.
+
+    boot -- function(server) that each worker calls before it serves
+    """
     args = args or parse_args()
+    configure(handler, args)
     raise_descriptor_limit()
     try:
-        logging.basicConfig(filename=args.logfile, level=args.log, format="%(name)s: %(process)d %(message)s")
-        handler.root = os.path.realpath(args.root)
-        handler.listing, handler.follow_symlinks = args.listing, args.follow_symlinks
-        handler.extra_fields = args.extra_fields
-        if args.cache is not None:
-            handler.cache = f"max-age={args.cache}"
         server = server_class(args.host, args.port, handler)
     except OSError as error:
         sys.exit(f"{log.name}: cannot listen on {args.host}:{args.port}: {error.strerror}")
+    announce(server, args)
+    board = scoreboard.make_board(4 * args.workers)
+    master = prefork.Master(
+        lambda row, ready: work(server, args, board, row, boot, ready), args.workers, board, server.close, reopen_logs
+    )
+    master.grace, master.timeout = args.grace, args.timeout
+    sys.exit(master.run())
 
-    def work(ready):
-        if boot:
-            boot(server)
-        signal.signal(signal.SIGTERM, lambda *_: server._map.call_soon(server.drain))
-        ready()
-        server.serve_forever()
 
+def configure(handler, args):
+    """Set the log and the knobs of *handler* from the command line."""
+    try:
+        logging.basicConfig(filename=args.logfile, level=args.log, format="%(name)s: %(process)d %(message)s")
+        if args.access_log:
+            AsyncHTTPRequestHandler.access_log = accesslog.AccessLog(args.access_log, args.log_format)
+    except OSError as error:
+        sys.exit(f"{log.name}: cannot open {error.filename}: {error.strerror}")
+    handler.root = os.path.realpath(args.root)
+    handler.listing, handler.follow_symlinks = args.listing, args.follow_symlinks
+    handler.extra_fields = args.extra_fields
+    if args.cache is not None:
+        handler.cache = f"max-age={args.cache}"
+
+
+def work(server, args, board, row, boot, ready):
+    """A worker's life: boot, serve, drain."""
+    master = os.getppid()
+    faulthandler.enable(logging.root.handlers[0].stream)  # shows where we are on SIGABRT and SIGSEGV
+    if boot is not None:
+        boot(server)
+    server.row = row
+    server.siblings = [other for other in board if other is not row] if args.workers > 1 else ()
+    if args.max_requests:
+        server.max_requests = args.max_requests + random.randrange(args.max_requests // 10 + 1)  # not all at once
+    server.max_rss = args.max_rss * 1024 * 1024
+    event_map = server._map
+    signal.signal(signal.SIGTERM, lambda *_: event_map.call_soon(server.drain))
+    signal.signal(signal.SIGUSR1, lambda *_: event_map.call_soon(reopen_logs))
+    event_map.every_second.append(server.report)
+    # Killed, a master can tell nobody to leave; its place is then taken by another process.
+    event_map.every_second.append(lambda: os.getppid() == master or server.drain())
+    ready()
+    server.serve_forever()
+
+
+def reopen_logs():
+    """Go on in new files after a rotation has moved the old ones away."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.close()  # opened again by the next record
+    if AsyncHTTPRequestHandler.access_log is not None:
+        AsyncHTTPRequestHandler.access_log.reopen()
+
+
+def announce(server, args):
+    """Say where the server listens, and loudly if that is more than this machine."""
     host, port = server.socket.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
     plural = "" if args.workers == 1 else "s"
-    log.info("Serving HTTP on http://%s:%d/ (root %s, %d worker%s)", host, port, handler.root, args.workers, plural)
+    root = server.handler.root
+    log.info("Serving HTTP on http://%s:%d/ (root %s, %d worker%s)", host, port, root, args.workers, plural)
     if host in ("0.0.0.0", "[::]"):
         urls = " ".join(f"http://{address}:{port}/" for address in own_addresses())
         log.warning(emphasised("Everybody who can reach this machine can read what is served: %s"), urls)
-    sys.exit(prefork.Master(work, args.workers, release=server.close).run())
 
 
 def own_addresses():

@@ -59,6 +59,7 @@ class EventMap(dict):
         self.touched = set()  # descriptors to ask again before the next poll
         self.calls = collections.deque()  # functions waiting for the loop: append() and popleft() are atomic
         self.wake_reader = self.wake_writer = None
+        self.every_second = []  # functions that each sweep calls
         self.sweep_at = 0.0  # when to look for late channels next (time.monotonic())
 
     def __setitem__(self, fd, channel):
@@ -109,6 +110,8 @@ class EventMap(dict):
         """Call handle_timeout() of every channel whose deadline has passed; ask strangers again."""
         now = time.monotonic()
         self.sweep_at = now + SWEEP_INTERVAL
+        for function in self.every_second:
+            function()
         for fd, channel in list(self.items()):
             try:
                 deadline = channel.deadline
