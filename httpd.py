@@ -572,6 +572,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def response_sent(self):
         """The last byte has left: on to the next request, or close."""
         self.log_request()
+        self.state = IDLE
         closing, input_left = self.close_connection, self.input_left
         if self.rfile:
             self.rfile.close()
