@@ -1,6 +1,7 @@
 """The ladder: every rung as a real process on a free port, and the commands around it."""
 
 import contextlib
+import importlib
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LADDER = [sys.executable, "-m", "ladder"]
 ECHO = [1, 2, 4, 5, 6, 7, 8, 9]  # rung 3 serves nobody, 10 and 11 speak HTTP
 DEADLINE = 10  # seconds, for whatever must happen
+MESSAGE = b"".join(b"%07d " % number for number in range(2**17))[:-1] + b"\n"  # 1 MiB, no two words alike
 
 
 class Rung:
@@ -134,25 +136,66 @@ def test_echoes_a_line_and_logs_who_served_it(start, number, who):
 
 @pytest.mark.parametrize("number", ECHO)
 def test_a_message_of_a_mebibyte_comes_back_whole(start, number):
-    message = os.urandom(2**20).replace(b"\n", b" ")[:-1] + b"\n"
     rung = start(number)
     with socket.socket() as client:
         client.settimeout(DEADLINE)
-        # The echo meets full buffers, so the server's send() takes only a part.
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        # Small buffers: they are full before we read, so the server has to wait with words that it owes us.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32768)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
         client.connect(("127.0.0.1", rung.port))
 
         def send():
-            client.sendall(message)
+            client.sendall(MESSAGE)
             client.shutdown(socket.SHUT_WR)
 
         sender = threading.Thread(target=send)
         sender.start()
         sender.join(0.1)  # lets the buffers fill; the claim does not hang on it
-        echo = receive(client, 2 * len(message))
+        echo = receive(client, 2 * len(MESSAGE))
         sender.join()
-    assert len(echo) == len(message)
-    assert echo == message
+    assert len(echo) == len(MESSAGE)
+    assert echo == MESSAGE
+
+
+@pytest.fixture
+def pair(monkeypatch):
+    """Two connected sockets; the first does not block, and takes only a part of MESSAGE at once."""
+    monkeypatch.syspath_prepend(ROOT)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.settimeout(DEADLINE)
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+# On Linux a socket is writable when a third of its buffer is free, and that is more than a rung sends at once. So a
+# partial send() is provoked here, with more to send.
+def test_rung_7_sends_only_the_rest_after_a_partial_send(pair):
+    rung = importlib.import_module("ladder.rung7_select")
+    ours, theirs = pair
+    rung.connections[ours.fileno()] = ours, ("127.0.0.1", 1)
+    rung.write_waiters[ours.fileno()] = rung.send_handler, (ours.fileno(), MESSAGE)
+    echo = b""
+    while ours.fileno() in rung.write_waiters:
+        rung.call(rung.write_waiters, ours.fileno())
+        echo += theirs.recv(len(MESSAGE))
+        assert len(echo) <= len(MESSAGE)
+    assert echo + receive(theirs, len(MESSAGE) - len(echo)) == MESSAGE
+
+
+def test_rung_8_sends_only_the_rest_after_a_partial_send(pair):
+    rung = importlib.import_module("ladder.rung8_asyncore")
+    ours, theirs = pair
+    channel = rung.EchoHandler(ours, ("127.0.0.1", 1))
+    channel.rest = MESSAGE
+    echo = b""
+    while channel.writable():
+        channel.handle_write()
+        echo += theirs.recv(len(MESSAGE))
+        assert len(echo) <= len(MESSAGE)
+    channel.del_channel()
+    assert echo + receive(theirs, len(MESSAGE) - len(echo)) == MESSAGE
 
 
 @pytest.mark.parametrize("number", ECHO)
@@ -241,8 +284,14 @@ def test_without_descriptors_clients_wait_and_the_server_lives(start, number):
     crowd = [rung.connect() for _ in range(60)]
     with rung.connect() as late:
         late.sendall(b"me too\n")
+        for _ in range(500):  # in the meantime the server accepts whom it can
+            ask(crowd[0], b"hello\n")
+        late.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            late.recv(1)
         for client in crowd:
             client.close()
+        late.settimeout(DEADLINE)
         assert receive(late, 7) == b"me too\n"
 
 
