@@ -795,7 +795,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             raise HTTPError(404, "folder without index.html")
         self.send_response(301)
         self.send_header("Location", "/" + target.lstrip("/") + "/" + mark + query)
-        self.send_header("Cache-Control", self.cache)  # without it browsers never ask again
+        self.send_header("Cache-Control", "no-store")  # without it browsers keep a 301 for ever
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -814,7 +814,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.send_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
         self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Cache-Control", "no-cache")
+        self.send_header("Cache-Control", "no-store")  # there is no validator to ask again with
         self.send_header("Vary", "Accept")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
