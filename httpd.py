@@ -79,8 +79,9 @@ CONTENT_TYPES = {
 
 # Fields that -H cannot add: the server decides them for each answer.
 OWN_FIELDS = {
-    "accept-ranges", "allow", "connection", "content-encoding", "content-length", "content-range", "content-type",
-    "date", "etag", "keep-alive", "last-modified", "location", "server", "trailer", "transfer-encoding", "upgrade",
+    "accept-ranges", "allow", "cache-control", "connection", "content-encoding", "content-length", "content-range",
+    "content-type", "date", "etag", "keep-alive", "last-modified", "location", "server", "trailer",
+    "transfer-encoding", "upgrade",
 }  # fmt: skip
 
 # Only pure functions are remembered: the answer for a second never changes.
