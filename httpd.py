@@ -1194,26 +1194,22 @@ def announce(server, args):
     plural = "" if args.workers == 1 else "s"
     root = server.handler.root
     log.info("Serving HTTP on http://%s:%d/ (root %s, %d worker%s)", host, port, root, args.workers, plural)
-    if host in ("0.0.0.0", "[::]"):
-        urls = " ".join(f"http://{address}:{port}/" for address in own_addresses())
-        log.warning(emphasised("Everybody who can reach this machine can read what is served: %s"), urls)
+    if not (host.startswith("127.") or host == "[::1]"):
+        url = f"http://{own_address(server.socket.family) if host in ('0.0.0.0', '[::]') else host}:{port}/"
+        message = f"Everybody who can reach this machine can read what is served: {url}"
+        log.warning("%s", message if args.logfile else emphasised(message))
 
 
-def own_addresses():
-    """Return this machine's addresses towards other networks, as they stand in URLs. Sends nothing, asks no DNS."""
-    addresses = []
+def own_address(family):
+    """Return this machine's address towards other networks, as it stands in a URL. Sends nothing, asks no DNS."""
     # Connecting a UDP socket only looks up the route. The addresses are those of documentation: RFC 5737, RFC 3849.
-    for family, elsewhere, form in (
-        (socket.AF_INET, "192.0.2.1", "{}"),
-        (socket.AF_INET6, "2001:db8::1", "[{}]"),
-    ):
+    elsewhere, form = ("2001:db8::1", "[{}]") if family == socket.AF_INET6 else ("192.0.2.1", "{}")
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.connect((elsewhere, 9))
-                addresses.append(form.format(probe.getsockname()[0]))
+            probe.connect((elsewhere, 9))
         except OSError:
-            continue  # no route, or no such protocol here
-    return addresses
+            return "localhost"  # no route: for now nobody else can
+        return form.format(probe.getsockname()[0])
 
 
 def emphasised(text):
