@@ -15,11 +15,13 @@ only the loop touches sockets:
 import argparse
 import concurrent.futures
 import functools
+import glob
 import importlib
 import io
 import ipaddress
 import os
 import re
+import signal
 import socket
 import stat
 import sys
@@ -538,7 +540,11 @@ def parse_args(arguments=None):
         metavar="NETWORK",
         help="believe (X-)Forwarded fields from here; may be repeated",
     )
-    return parser.parse_args(arguments)
+    parser.add_argument("--reload", action="store_true", help="start anew when a source file changes (development)")
+    args = parser.parse_args(arguments)
+    if args.reload and args.workers > 1:
+        parser.error("--reload goes with one worker")
+    return args
 
 
 def app_spec(text):
@@ -573,6 +579,38 @@ def network(text):
         raise argparse.ArgumentTypeError(f"not a network: {error}") from error
 
 
+def watch_sources(interval=0.5):
+    """Send the master SIGHUP when a source file of the application has changed; runs in a thread of the worker.
+
+    The master starts a new worker and, if that cannot boot for a syntax error, keeps this one.
+    """
+    seen = source_times()
+    while True:
+        time.sleep(interval)
+        before, seen = seen, source_times()
+        if any(seen.get(path) != changed for path, changed in before.items()):
+            log.info("a source file has changed")
+            os.kill(os.getppid(), signal.SIGHUP)
+
+
+def source_times():
+    """Return {path: time of last change} of what is loaded and not installed, and of the Python files beside it."""
+    installed = (sys.prefix, sys.base_prefix)
+    loaded = {
+        os.path.abspath(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)
+    }
+    files = {path for path in loaded if not path.startswith(installed)}
+    for folder in {os.path.dirname(path) for path in files}:
+        files.update(glob.glob(os.path.join(folder, "*.py")))
+    times = {}
+    for path in files:
+        try:
+            times[path] = os.stat(path).st_mtime_ns
+        except OSError:
+            times[path] = None  # deleted, or just being replaced by an editor
+    return times
+
+
 def run():
     args = parse_args()
     AsyncWSGIServer.threads = args.threads
@@ -580,7 +618,14 @@ def run():
     AsyncWSGIRequestHandler.script_name = args.script_name or ""
     AsyncWSGIRequestHandler.static_folders = dict(args.static)
     AsyncWSGIRequestHandler.trusted_proxies = args.trusted_proxy
-    httpd.run(args, AsyncWSGIServer, AsyncWSGIRequestHandler, lambda server: server.set_app(load_app(args.application)))
+    AsyncWSGIRequestHandler.request_timeout = args.timeout
+
+    def boot(server):
+        if args.reload:
+            threading.Thread(target=watch_sources, daemon=True).start()
+        server.set_app(load_app(args.application))
+
+    httpd.run(args, AsyncWSGIServer, AsyncWSGIRequestHandler, boot)
 
 
 if __name__ == "__main__":
