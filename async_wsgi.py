@@ -584,13 +584,16 @@ def watch_sources(interval=0.5):
 
     The master starts a new worker and, if that cannot boot for a syntax error, keeps this one.
     """
-    seen = source_times()
+    seen, started = {}, time.time_ns()
     while True:
-        time.sleep(interval)
         before, seen = seen, source_times()
-        if any(seen.get(path) != changed for path, changed in before.items()):
+        # A file that has only now been loaded may have changed since we began to load.
+        if any(seen.get(path) != changed for path, changed in before.items()) or any(
+            changed and changed > started for path, changed in seen.items() if path not in before
+        ):
             log.info("a source file has changed")
             os.kill(os.getppid(), signal.SIGHUP)
+        time.sleep(interval)
 
 
 def source_times():
