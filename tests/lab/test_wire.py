@@ -27,7 +27,14 @@ def is_page(answer):
 def check_next_client(server, *, sent, rule, cause):
     """Check that an ordinary client is still served."""
     answer = curl(server, "/page.html")
-    check(is_page(answer), sent=sent, got=answer, expected="200 for the GET of the next client", rule=rule, cause=cause)
+    check(
+        is_page(answer),
+        sent=sent,
+        got=answer,
+        expected="200 for the GET of the next client",
+        rule=rule,
+        cause=f"{cause} (if test_file_is_served passes; else look there first)",
+    )
 
 
 # How long a connection lives
