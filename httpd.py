@@ -533,10 +533,10 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
                 if not piece:
                     self.producer_fifo.popleft().close()
                     continue
+                if first is piece:
+                    self.producer_fifo.popleft()  # before send(), which empties the queue if the client is gone
                 size = len(piece)
                 sent = self.send(piece)
-                if first is piece:
-                    self.producer_fifo.popleft()
                 if sent < size:
                     self.producer_fifo.appendleft(memoryview(piece)[sent:])
             if self.state is CLOSED:
@@ -650,8 +650,10 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.close()
 
     def handle_close(self):
-        log.debug("%s left", self.client)
-        self.close()
+        """The client is gone. asyncore may say so twice: for the end of the input, and for the hang-up."""
+        if self.state is not CLOSED:
+            log.debug("%s left", self.client)
+            self.close()
 
     def close(self):
         """Give back everything. asyncore's own close() forgets the producers and their files."""

@@ -25,7 +25,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PATIENCE = 20.0  # seconds after which whatever a test waits for will not come
 URL = re.compile(rb"http://\[?([^\s\]]+)\]?:([0-9]+)/")
-COMPLAINT = re.compile(r"Traceback|Warning|Exception ignored", re.IGNORECASE)
+COMPLAINT = re.compile(r"Traceback|Warning|Exception ignored")  # not the log level WARNING
 
 
 def pytest_configure():
@@ -117,9 +117,25 @@ class Client:
         """Return what comes until the server closes; a reset is an error."""
         return self.reader.read()
 
+    def send_until_answered(self, piece, limit):
+        """Send *piece* again and again until the server answers or closes; return the number of bytes sent.
+
+        Fail when *limit* bytes have been taken without an answer, or nothing moves any more.
+        """
+        sent, view = 0, memoryview(piece)
+        while sent < limit:
+            readable, writable, _ = select.select([self.sock], [self.sock], [], PATIENCE)
+            if readable:
+                return sent
+            assert writable, f"the server takes nothing more, after {sent} bytes"
+            sent += self.sock.send(view[sent % len(piece) :])
+        pytest.fail(f"no answer after {sent} bytes")
+
     def is_silent(self):
         """Tell whether nothing has come from the server, not even its end."""
-        return not select.select([self.sock], [], [], 0)[0]
+        poller = select.poll()  # select() ends at descriptor 1024
+        poller.register(self.sock, select.POLLIN)
+        return not poller.poll(0)
 
     def half_close(self):
         self.sock.shutdown(socket.SHUT_WR)
@@ -190,10 +206,13 @@ class Server:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
-    def memory(self):
-        """Return the resident memory of the process in bytes."""
+    def memory(self, peak=False):
+        """Return the resident memory of the process in bytes, or its *peak* since forget_peak_memory()."""
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+        return int(re.search(rf"{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB", status)[1]) * 1024
+
+    def forget_peak_memory(self):
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     def cpu_seconds(self):
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
@@ -261,10 +280,16 @@ def serve(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def echo(tmp_path_factory):
+def serve_module(tmp_path_factory):
+    """As `serve`, for a server that all tests of a module share."""
+    with running_servers(tmp_path_factory.mktemp("servers")) as run:
+        yield lambda name, **settings: run(handler_command(name, **settings)).wait_started()
+
+
+@pytest.fixture(scope="module")
+def echo(serve_module):
     """A server of the class Echo in tests/handler_server.py that all tests of a module share."""
-    with running_servers(tmp_path_factory.mktemp("echo")) as run:
-        yield run(handler_command("Echo")).wait_started()
+    return serve_module("Echo")
 
 
 @pytest.fixture

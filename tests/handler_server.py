@@ -3,9 +3,11 @@
     python tests/handler_server.py Echo '{"handler": {"idle_timeout": 1}, "server": {"pause": 0.1}}'
 
 Settings are class attributes of the handler and of the server, and of this process:
-sweep -- seconds between two looks for late channels; descriptors -- RLIMIT_NOFILE; log -- level.
+sweep -- seconds between two looks for late channels; descriptors -- RLIMIT_NOFILE;
+log -- level; accept_errors -- names of errors that accept() raises before it works.
 """
 
+import errno
 import itertools
 import json
 import logging
@@ -157,6 +159,18 @@ class Faulty(Echo):
         super().do_GET()
 
 
+class FailingListener(socket.socket):
+    """A listening socket the accept() of which raises *errors* (numbers) first."""
+
+    errors = ()
+
+    def accept(self):
+        if self.errors:
+            number, *self.errors = self.errors
+            raise OSError(number, os.strerror(number))
+        return super().accept()
+
+
 class Files(httpd.AsyncHTTPRequestHandler):
     """The file server itself; settings tell the root."""
 
@@ -178,6 +192,9 @@ def main():
     logging.basicConfig(level=settings.get("log", "INFO"), format="%(levelname)s %(name)s: %(message)s")
     server = httpd.AsyncServer("127.0.0.1", 0, handler)
     set_attributes(server, settings.get("server", {}))
+    if "accept_errors" in settings:
+        server.socket = FailingListener(fileno=server.socket.detach())
+        server.socket.errors = [getattr(errno, name) for name in settings["accept_errors"]]
     channels = server._map
     signal.signal(signal.SIGTERM, lambda *_: channels.call_soon(lambda: [c.close() for c in list(channels.values())]))
     print(f"{os.getpid()} Serving HTTP on http://127.0.0.1:{server.socket.getsockname()[1]}/", flush=True)
