@@ -805,10 +805,13 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def send_listing(self, path):
         """Answer with the entries of the folder at *path*, as a page or, if the client prefers it, as JSON."""
         fd, _ = self.open_path(path, or_folder=True)
-        os.close(fd)
-        entries, is_cut = listing.read_folder(path, self.is_served)
+        try:
+            entries, is_cut = listing.read_folder(fd, lambda entry: self.is_served(path, entry))
+        finally:
+            os.close(fd)
         self.send_response(200)
-        if "application/json" in self.headers.get("accept", ""):
+        accepted = self.headers.get("accept", "")
+        if "application/json" in accepted and "text/html" not in accepted:
             body = listing.as_json(entries, is_cut)
             self.send_header("Content-Type", "application/json")
         else:
@@ -823,11 +826,11 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.end_headers()
         self.push(body)
 
-    def is_served(self, entry):
-        """Tell whether a listing may name *entry* (an os.DirEntry): hidden files and links out of the root are not."""
+    def is_served(self, folder, entry):
+        """Tell whether a listing of *folder* may name *entry* (an os.DirEntry): no hidden file, no link to the outside."""
         if entry.name.startswith(".") or not (entry.is_file() or entry.is_dir()):
             return False
-        return not entry.is_symlink() or self.is_inside(os.path.realpath(entry.path))
+        return not entry.is_symlink() or self.is_inside(os.path.realpath(folder + entry.name))
 
     def error_page(self, code):
         """Return (media type, body) for an error: the root's own 404.html, else a line of text."""

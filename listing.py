@@ -15,6 +15,10 @@ from typing import NamedTuple
 
 ENTRIES_LIMIT = 2000  # entries of a folder that are read: some 20 ms in which the loop stands still
 
+# Pictures of control characters, and U+FFFD for what would turn "ev\u202egnp.exe" into "evexe.png" on the screen.
+VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421}
+VISIBLE |= dict.fromkeys((*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
+
 PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -25,14 +29,19 @@ PAGE = """\
 <style>
 :root {{ color-scheme: light dark }}
 body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem }}
-h1 {{ font-size: 1.25rem; overflow-wrap: anywhere }}
+h1, a {{ overflow-wrap: anywhere; white-space: pre-wrap }}
+h1 {{ font-size: 1.25rem; margin: .5rem }}
 table {{ border-collapse: collapse; width: 100% }}
-th {{ text-align: left; font-weight: 600 }}
-th, td {{ padding: .4rem .5rem; border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent) }}
-td:first-child {{ overflow-wrap: anywhere }}
-td:nth-child(n+2), th:nth-child(n+2) {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }}
-a {{ text-decoration: none }}
+tr {{ border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent) }}
+th, td {{ padding: .4rem .5rem; text-align: right; white-space: nowrap }}
+th {{ font-weight: 600 }}
+td {{ vertical-align: top; font-variant-numeric: tabular-nums }}
+th:first-child, td:first-child {{ text-align: left; white-space: normal; width: 100% }}
+td + td, p {{ color: color-mix(in srgb, currentColor 65%, transparent) }}
+tbody tr:hover {{ background: color-mix(in srgb, currentColor 5%, transparent) }}
+a {{ display: block; text-decoration: none }}
 a:hover, a:focus {{ text-decoration: underline }}
+p {{ margin: 1rem .5rem }}
 @media (max-width: 40rem) {{ td:nth-child(3), th:nth-child(3) {{ display: none }} }}
 </style>
 </head>
@@ -58,13 +67,14 @@ class Entry(NamedTuple):
     mtime: float  # seconds since 1970
 
 
-def read_folder(path: str, is_served: Callable[[os.DirEntry], bool]) -> tuple[list[Entry], bool]:
-    """Return the entries of folder *path* for which *is_served*, folders first, and whether there were too many.
+def read_folder(fd: int, is_served: Callable[[os.DirEntry], bool]) -> tuple[list[Entry], bool]:
+    """Return the entries of the folder open as *fd* for which *is_served*, and whether there were too many.
 
-    Above ENTRIES_LIMIT those that the system names first are kept. Raise OSError if the folder cannot be read.
+    Folders come first. Above ENTRIES_LIMIT those that the system names first are kept. Raise OSError if the folder
+    cannot be read.
     """
     entries = []
-    with os.scandir(path) as found:
+    with os.scandir(fd) as found:
         for entry in itertools.islice(found, ENTRIES_LIMIT):
             try:
                 if is_served(entry):
@@ -85,13 +95,13 @@ def as_html(path: str, entries: list[Entry], is_cut: bool) -> bytes:
             ROW.format(
                 # "./" keeps a name such as "javascript:alert(1)" from being a scheme.
                 link="./" + urllib.parse.quote(os.fsencode(name)),
-                name=html.escape(printable(name)),
+                name=html.escape(visible(name)),
                 size="" if entry.is_folder else human_size(entry.size),
                 modified=utc(entry.mtime),
             )
         )
     note = f"Only {ENTRIES_LIMIT} entries are shown." if is_cut else f"Entries: {len(entries)}"
-    page = PAGE.format(title=html.escape(printable(path)), rows="\n".join(rows), note=note)
+    page = PAGE.format(title=html.escape(visible(path)), rows="\n".join(rows), note=note)
     return page.encode("utf-8")
 
 
@@ -112,6 +122,11 @@ def as_json(entries: list[Entry], is_cut: bool) -> bytes:
 def printable(name: str) -> str:
     """Return *name* with a replacement character for each byte that is no UTF-8."""
     return os.fsencode(name).decode("utf-8", "replace")
+
+
+def visible(name: str) -> str:
+    """Return *name* for a reader, who must not be deceived: control characters and turns of direction show."""
+    return printable(name).translate(VISIBLE)
 
 
 def human_size(size: float) -> str:

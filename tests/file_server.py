@@ -14,8 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import httpd
 from handler_server import CountingSocket
+
+import httpd
 
 FAILS_AFTER = 1024 * 1024  # bytes
 

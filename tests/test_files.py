@@ -11,15 +11,14 @@ import re
 import shutil
 import socket
 import subprocess
-import threading
 import time
 
 import httplint
 import pytest
+from conftest import ROOT, python_command, running_servers, wait_until
 from httplint.note import levels
 
 import httpd
-from conftest import ROOT, python_command, running_servers, wait_until
 
 TEXT = b"0123456789" * 100
 LARGE = bytes(range(251)) * 13000  # above 3 MB: several pieces, several turns of the loop, and no page repeats
@@ -495,7 +494,12 @@ def test_a_folder_without_index_and_a_file_used_as_a_folder_are_missing(client, 
 
 def test_doubled_slashes_and_dots_are_one_way_to_the_same_file(client):
     page = client.get("/dir2/page.html")
-    for target in ("//dir2//page.html", "/./dir2/../dir2/page.html", "/dir2/%2e%2e/dir2/./page.html", "/../dir2/page.html"):
+    for target in (
+        "//dir2//page.html",
+        "/./dir2/../dir2/page.html",
+        "/dir2/%2e%2e/dir2/./page.html",
+        "/../dir2/page.html",
+    ):
         assert comparable(client.get(target)) == comparable(page)
 
 
@@ -563,10 +567,22 @@ def test_whatever_is_not_of_the_site_looks_missing(client, target):
 
 @pytest.mark.parametrize(
     "target",
-    ["/%%32%65%%32%65/etc/passwd", "/%u002e%u002e/x", "/%zz", "/%", "/%1", "/\\evil.example/dir2", "/a\tb", "/\x80", "/a#b"],
+    [
+        "/%%32%65%%32%65/etc/passwd",
+        "/%u002e%u002e/x",
+        "/%zz",
+        "/%",
+        "/%1",
+        "/\\evil.example/dir2",
+        "/a\tb",
+        "/\x80",
+        "/a#b",
+    ],
 )
 def test_a_malformed_target_is_400_and_closes(client, target):
-    client.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\nGET /digits.txt HTTP/1.1\r\nHost: a\r\n\r\n".encode("latin-1"))
+    client.send(
+        f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\nGET /digits.txt HTTP/1.1\r\nHost: a\r\n\r\n".encode("latin-1")
+    )
     answer = client.read_answer()
     assert (answer.status, answer.fields["connection"]) == (400, "close")
     assert client.read_rest() == b""
@@ -694,7 +710,10 @@ def test_fields_of_the_user_are_on_every_answer(www, start, connect):
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        *(("-H", value) for value in ("no colon", ": empty", "a b: c", "X: a\r\nY: b", "X: a\nY: b", "X: a\0b", "X: →")),
+        *(
+            ("-H", value)
+            for value in ("no colon", ": empty", "a b: c", "X: a\r\nY: b", "X: a\nY: b", "X: a\0b", "X: →")
+        ),
         *(("-H", value) for value in ("Content-Length: 5", "transfer-encoding: chunked", "Connection: close")),
         # We send these ourselves, and two of them contradict each other.
         *(("-H", value) for value in ("Date: now", "Server: x", "ETag: x", "Cache-Control: public", "Location: /")),
@@ -865,9 +884,7 @@ def lint(target, answer, method=b"GET"):
     linter.process_headers([(n.encode("latin-1"), v.encode("latin-1")) for n, v in answer.fields.items()])
     linter.feed_content(answer.body)
     linter.finish_content(True)
-    return [
-        f"{note.subject}: {note.summary}" for note in linter.notes if note.level in (levels.WARN, levels.BAD)
-    ]
+    return [f"{note.subject}: {note.summary}" for note in linter.notes if note.level in (levels.WARN, levels.BAD)]
 
 
 @pytest.mark.parametrize(

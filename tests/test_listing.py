@@ -1,0 +1,311 @@
+"""Listings of folders: hostile names, order, bounds, and the page and the JSON as the server sends them."""
+
+import html.parser
+import json
+import os
+import threading
+from urllib.parse import unquote_to_bytes, urljoin
+
+import pytest
+from conftest import python_command, running_servers
+from hypothesis import given
+from hypothesis import strategies as st
+
+import listing
+
+HOSTILE = [
+    b"<img src=x onerror=alert(1)>",
+    b"javascript:alert(1)",
+    b'"><b>',
+    b"'onmouseover='alert(1)",
+    b"</table><script>alert(1)</script>",
+    b"a\nb",
+    b"\x1b[31m",
+    b"\xff\xfe",
+    b"&lt;",
+    b"a?b#c",
+    b"100%",
+    b"%2e%2e",
+    b"//evil.example",
+    b"\\evil",
+    b" leading and trailing ",
+    b"..hidden?",
+    b"{name}",
+    "Grüße an Zoë".encode(),
+]
+HOSTILE_FILES = [name for name in HOSTILE if b"/" not in name and not name.startswith(b".")]
+
+
+class Page(html.parser.HTMLParser):
+    """What a browser sees: *links* (address -> text), the cells of the *rows*, the *tags*, and the *text* of all."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.links, self.rows, self.tags, self.text = {}, [], [], ""
+        self.address, self.in_cell = None, False
+        self.feed(page.decode("utf-8"))
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, *sorted(dict(attributes))))
+        if tag == "a":
+            self.address = dict(attributes)["href"]
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+            self.in_cell = True
+
+    def handle_endtag(self, tag):
+        if tag == "a":
+            self.address = None
+        elif tag in ("td", "th"):
+            self.in_cell = False
+
+    def handle_data(self, data):
+        self.text += data
+        if self.address is not None:
+            self.links[self.address] = self.links.get(self.address, "") + data
+        if self.in_cell:
+            self.rows[-1][-1] += data
+
+
+def entry(name, is_folder=False, size=0, mtime=0.0):
+    return listing.Entry(os.fsdecode(name), is_folder, size, mtime)
+
+
+NAMES = st.binary(min_size=1, max_size=60).filter(lambda name: not {0, 47} & set(name))
+
+
+@given(NAMES, st.booleans())
+def test_every_name_is_text_and_its_link_leads_to_it(name, is_folder):
+    page = Page(listing.as_html("/folder/", [entry(name, is_folder)], False))
+    (link, _text) = list(page.links.items())[1]
+    assert link.isascii() and link.startswith("./")
+    assert unquote_to_bytes(link) == b"./" + name + b"/" * is_folder
+    absolute = urljoin("http://a/folder/", link)
+    assert absolute.startswith("http://a/folder/")
+    assert page.tags == Page(listing.as_html("/folder/", [entry(b"harmless", is_folder)], False)).tags
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_are_shown_as_they_are(name):
+    page = Page(listing.as_html(f"/{os.fsdecode(name)}/", [entry(name)], False))
+    shown = list(page.links.values())[1]
+    expected = name.decode("utf-8", "replace").replace("\n", "\u240a").replace("\x1b", "\u241b")
+    assert shown == expected
+    assert page.text.count(f"/{expected}/") == 2  # title and heading
+
+
+def test_names_cannot_turn_the_direction_of_what_follows():
+    """ "ev\\u202egnp.exe" would be read as "evexe.png"."""
+    turned = "ev\u202egnp.exe"
+    page = Page(listing.as_html("/", [entry(turned.encode())], False))
+    assert list(page.links.values()) == ["ev\ufffdgnp.exe"]
+    hebrew = "עברית.txt"
+    assert list(Page(listing.as_html("/", [entry(hebrew.encode())], False)).links.values()) == [hebrew]
+
+
+def test_the_way_up_is_there_except_at_the_top():
+    assert "../" in Page(listing.as_html("/a/", [], False)).links
+    assert Page(listing.as_html("/", [], False)).links == {}
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 KiB"), (1536, "1.5 KiB"), (10**6, "976.6 KiB"), (2**40, "1.0 TiB")],
+)
+def test_sizes_are_short(size, text):
+    assert Page(listing.as_html("/", [entry(b"x", size=size)], False)).rows[-1][1] == text
+
+
+@pytest.mark.parametrize(
+    ("mtime", "text"),
+    [
+        (784111777.9, "1994-11-06 08:49"),
+        (0, "1970-01-01 00:00"),
+        (-86400, "1969-12-31 00:00"),
+        (253402300800 - 1, "9999-12-31 23:59"),
+        (2.0**70, ""),
+        (-(2.0**70), ""),
+        (float("nan"), ""),
+    ],
+)
+def test_dates_are_utc_or_nothing(mtime, text):
+    assert Page(listing.as_html("/", [entry(b"x", mtime=mtime)], False)).rows[-1][2] == text
+
+
+# As the server sends them.
+
+
+@pytest.fixture(scope="module")
+def www(tmp_path_factory):
+    www = tmp_path_factory.mktemp("site") / "www"
+    www.mkdir()
+    (www / "sub" / "deeper").mkdir(parents=True)
+    (www / "Zoo").mkdir()
+    (www / "b.txt").write_bytes(b"x" * 1500)
+    (www / "A.txt").write_bytes(b"")
+    (www / "c.txt").write_bytes(b"c")
+    os.utime(www / "c.txt", (784111777, 784111777))
+    (www / ".hidden").touch()
+    (www / ".git").mkdir()
+    os.mkfifo(www / "fifo")
+    (www / "inside").symlink_to("b.txt")
+    (www / "out").symlink_to("/etc/passwd")
+    (www / "outdir").symlink_to("/etc")
+    (www / "dangling").symlink_to("nowhere")
+    (www / "loop").symlink_to("loop")
+    (www / "hostile").mkdir()
+    for name in HOSTILE_FILES:
+        (www / "hostile" / os.fsdecode(name)).write_bytes(name)
+    (www / "old").mkdir()
+    for name, mtime in (("future", 2**55), ("past", -(2**40))):
+        (www / "old" / name).touch()
+        os.utime(www / "old" / name, (mtime, mtime))
+    (www / "indexed").mkdir()
+    (www / "indexed" / "index.html").write_bytes(b"<p>index")
+    (www / "trapped" / "index.html").mkdir(parents=True)
+    return www
+
+
+@pytest.fixture(scope="module")
+def server(www, tmp_path_factory):
+    with running_servers(tmp_path_factory.mktemp("log")) as run:
+        yield run(python_command("httpd.py", "--port", 0, "-r", www, "--listing")).wait_started()
+
+
+@pytest.fixture
+def client(server, connect):
+    return connect(server)
+
+
+def test_folders_come_first_then_names_whatever_their_case_and_nothing_that_is_not_served(client):
+    page = Page(client.get("/").body)
+    folders = ["./hostile/", "./indexed/", "./old/", "./sub/", "./trapped/", "./Zoo/"]
+    assert list(page.links) == [*folders, "./A.txt", "./b.txt", "./c.txt", "./inside"]
+    for target in page.links:
+        assert client.get(urljoin("/", target)).status in (200, 404 if "trapped" in target else 200)
+
+
+def test_sizes_and_dates_are_shown(client):
+    rows = {row[0]: row[1:] for row in Page(client.get("/").body).rows}
+    assert rows["b.txt"][0] == "1.5 KiB"
+    assert rows["inside"][0] == "1.5 KiB"
+    assert rows["c.txt"] == ["1 B", "1994-11-06 08:49"]
+    assert rows["Zoo/"][0] == ""
+
+
+def test_each_link_of_hostile_names_leads_to_its_file(client):
+    links = Page(client.get("/hostile/").body).links
+    bodies = {client.get(urljoin("/hostile/", link)).body for link in links if link != "../"}
+    assert bodies == set(HOSTILE_FILES)
+
+
+def test_the_page_says_what_it_is_and_allows_nothing(client):
+    fields = client.get("/").fields
+    assert fields["content-type"] == "text/html; charset=utf-8"
+    assert fields["content-security-policy"].startswith("default-src 'none'")
+    assert "script" not in fields["content-security-policy"]
+    assert fields["x-content-type-options"] == "nosniff"
+    assert fields["vary"] == "Accept"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "media_type"),
+    [
+        ("application/json", "application/json"),
+        ("application/json, */*;q=0.5", "application/json"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"),
+        ("text/html, application/json;q=0.5", "text/html; charset=utf-8"),
+        ("*/*", "text/html; charset=utf-8"),
+        ("", "text/html; charset=utf-8"),
+    ],
+)
+def test_json_goes_to_those_who_do_not_take_pages(client, accepted, media_type):
+    assert client.get("/", f"Accept: {accepted}").fields["content-type"] == media_type
+
+
+def test_json_has_the_same_entries_in_the_same_order(client):
+    told = json.loads(client.get("/", "Accept: application/json").body)
+    assert told["truncated"] is False
+    names = [entry["name"] + "/" * (entry["type"] == "directory") for entry in told["entries"]]
+    assert [f"./{name}" for name in names] == list(Page(client.get("/").body).links)
+    assert told["entries"][-2] == {"name": "c.txt", "type": "file", "size": 1, "mtime": 784111777.0}
+
+
+def test_absurd_dates_do_no_harm(client):
+    assert list(Page(client.get("/old/").body).links) == ["../", "./future", "./past"]
+    assert json.loads(client.get("/old/", "Accept: application/json").body)["entries"][0]["name"] == "future"
+
+
+def test_an_index_goes_before_a_listing(client):
+    assert client.get("/indexed/").body == b"<p>index"
+    assert client.get("/trapped/").status == 404
+
+
+def test_a_folder_without_its_slash_is_redirected(client):
+    for target in ("/sub", "/sub/deeper?x", "//evil.example/../sub"):
+        answer = client.get(target)
+        assert answer.status == 301
+        assert answer.fields["location"][1] != "/"
+        assert client.get(answer.fields["location"]).status == 200
+    assert client.get("/nowhere").status == 404
+    assert client.get("/outdir/").status == client.get("/outdir").status == client.get("/.git/").status == 404
+
+
+def test_head_tells_how_long_the_page_is(client):
+    assert client.get("/", method="HEAD").fields["content-length"] == client.get("/").fields["content-length"]
+
+
+def test_a_listing_of_a_folder_that_vanishes_and_leads_outside_shows_neither_error_nor_outside(www, server, client):
+    """The name is taken for the folder, then it is something else: whatever is read is what was opened."""
+    folder, outside = www / "swapped", www.parent / "outside"
+    outside.mkdir()
+    (outside / "secret").touch()
+    done = threading.Event()
+
+    def swap():
+        while not done.is_set():
+            folder.mkdir()
+            folder.rmdir()
+            folder.symlink_to(outside)
+            folder.unlink()
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    try:
+        for _ in range(3000):
+            answer = client.get("/swapped/")
+            assert answer.status in (200, 404)
+            assert b"secret" not in answer.body
+    finally:
+        done.set()
+        swapper.join()
+
+
+def test_a_huge_folder_is_listed_in_part_and_says_so(tmp_path, start, connect):
+    """100,000 entries, and no other client waits long: the processor time is what they would wait for."""
+    fd = os.open(tmp_path, os.O_RDONLY)
+    for number in range(100_000):
+        os.mknod(f"{number:06} a name of ordinary length.txt", dir_fd=fd)
+    os.close(fd)
+    server = start("httpd.py", "-r", tmp_path, "--listing")
+    client = connect(server)
+    client.get("/gone")
+    (worker,) = server.workers()
+    before = cpu_seconds(worker)
+    pages = [client.get("/").body for _ in range(10)]
+    assert (cpu_seconds(worker) - before) / 10 < 0.05
+    page = Page(pages[0])
+    assert len(page.links) == listing.ENTRIES_LIMIT
+    assert f"Only {listing.ENTRIES_LIMIT}" in page.text
+    assert len(pages[0]) < 1_000_000
+    told = json.loads(client.get("/", "Accept: application/json").body)
+    assert (len(told["entries"]), told["truncated"]) == (listing.ENTRIES_LIMIT, True)
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
