@@ -16,7 +16,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 # (attribute of a Result, title, by how much to divide, logarithmic?)
 PANELS = (
     ("rate", "Answers a second", 1, False),
-    ("wait", "Wait for one answer, ms (95 of 100 clients wait less; the top is the whole measurement)", 1e-3, True),
+    ("wait", "Wait for one answer, ms (95 of 100 clients wait less)", 1e-3, True),
     ("memory", "Memory of all processes, MB", 1e6, True),
 )
 
@@ -50,7 +50,9 @@ def draw(file, rungs, many, crowds, results):
             axis.set_ylim(bottom=0)
     draw_served(axes[1, 1], rungs, [*many, *crowds], results)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    figure.suptitle("The ladder under one load (a cross: some clients had no answer at all)", fontsize=14)
+    figure.suptitle(
+        "The ladder under one load (a cross: some clients had no answer in the whole measurement)", fontsize=14
+    )
     figure.savefig(file, dpi=100)
     plt.close(figure)
 
@@ -148,5 +150,5 @@ def show(rungs, many, crowds, results):
     """Print the picture in blocks, and the table."""
     console = Console(highlight=False)
     console.print(bars_table(rungs, many, results), "", numbers_table(rungs, many, crowds, results), "", sep="\n")
-    console.print("Rungs 10 and 11 speak HTTP, with a worker for each core: httpd.py sends a file of")
-    console.print("the message's size, async_wsgi.py echoes a POST. The others echo the bare words.")
+    console.print("Rungs 10 and 11 speak HTTP, with a worker for each core: httpd.py sends a file")
+    console.print("of the message's size, async_wsgi.py echoes a POST. The others echo bare words.")

@@ -228,7 +228,7 @@ def race(racers, loads, span, limit):
             Path(folder, str(size)).write_bytes(b"x" * size)
         bar = progress.add_task("", total=len(loads) * len(racers))
         for load, number in itertools.product(loads, racers):
-            if time.monotonic() + span + 4 > deadline:  # a server may take three seconds to stop
+            if time.monotonic() + span + 4 > deadline:  # what a slow one takes to start and stop
                 break
             progress.update(bar, description=f"{RUNGS[number].stem}, load: {load.name}")
             question = message(number, load.size)
@@ -255,7 +255,9 @@ def parse_args(options):
     parser.add_argument("--rungs", type=int, nargs="+", choices=RACERS, default=RACERS, metavar="N")
     parser.add_argument("--clients", type=int, nargs="+", default=COUNTS, metavar="N", help="counts (%(default)s)")
     parser.add_argument("--span", type=float, default=0.6, help="seconds of each measurement (%(default)s)")
-    parser.add_argument("--limit", type=float, default=120, help="seconds for all of them (%(default)s)")
+    parser.add_argument(
+        "--limit", type=float, default=110, help="no measurement begins later, in seconds (%(default)s)"
+    )
     parser.add_argument("--png", default="ladder-race.png", help="the picture's file (%(default)s)")
     return parser.parse_args(options)
 
