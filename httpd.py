@@ -641,7 +641,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def handle_error(self):
         """Called by asyncore in place of a traceback that ends the loop."""
         error = sys.exc_info()[1]
-        if isinstance(error, Aborted):
+        if isinstance(error, Aborted) or getattr(error, "errno", None) in (errno.EIO, errno.ESTALE):  # a disk's, too
             log.warning('%s "%s %s" cut off: %s', self.client, self.command, self.path, error)
         elif isinstance(error, OSError):
             log.debug("%s left: %s", self.client, error)

@@ -1,29 +1,27 @@
-"""httpd.py with one thing about files changed, for what cannot be staged from outside.
+"""tests/handler_server.py with one thing about files changed, for what cannot be staged from outside.
 
-    python tests/file_server.py --variant plain-reads -r FOLDER    (and all other options of httpd.py)
+    python tests/file_server.py plain-reads Files '{"handler": {"root": "www"}}'
 
+sendfile -- nothing
 plain-reads -- as on a platform without sendfile
 failing-disk -- after FAILS_AFTER bytes of a file reading fails, as with a bad sector
-counting -- GET /calls answers with the calls on its connection since the last time (see handler_server.py)
+counting -- GET /calls answers with the calls on its connection since the last time
 """
 
 import errno
 import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from handler_server import CountingSocket
+import handler_server
 
 import httpd
 
 FAILS_AFTER = 1024 * 1024  # bytes
 
 
-class Counting(httpd.AsyncHTTPRequestHandler):
+class CountingFiles(httpd.AsyncHTTPRequestHandler):
     def __init__(self, sock, *args):
-        super().__init__(CountingSocket(fileno=sock.detach()), *args)
+        super().__init__(handler_server.CountingSocket(fileno=sock.detach()), *args)
 
     def do_GET(self):
         if self.path != "/calls":
@@ -42,14 +40,14 @@ def failing_sendfile(out, file, offset, count, sendfile=os.sendfile):
 
 
 def main():
-    parser = httpd.argument_parser(__doc__)
-    parser.add_argument("--variant")
-    args = parser.parse_args()
-    if args.variant == "plain-reads":
+    variant = sys.argv.pop(1)
+    if variant == "plain-reads":
         httpd.HAS_SENDFILE = False
-    elif args.variant == "failing-disk":
+    elif variant == "failing-disk":
         os.sendfile = failing_sendfile
-    httpd.run(args, handler=Counting if args.variant == "counting" else httpd.AsyncHTTPRequestHandler)
+    elif variant == "counting":
+        handler_server.Files = CountingFiles
+    handler_server.main()
 
 
 if __name__ == "__main__":
