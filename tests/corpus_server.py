@@ -5,6 +5,12 @@ GET and HEAD answer "METHOD target"; POST and PUT answer the body they came with
 """
 
 import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpd
 
@@ -24,8 +30,8 @@ class Handler(httpd.AsyncHTTPRequestHandler):
     do_PUT = do_POST
 
     def answer(self, body):
-        for name in self.headers.get("Show", "").split():
-            body += f"\n{name}: {self.headers.get(name)}".encode("latin-1")
+        shown = [f"\n{name}: {self.headers.get(name)}" for name in self.headers.get("Show", "").split()]
+        body += "".join(shown).encode("latin-1")
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
         self.send_header("Content-Length", str(len(body)))
@@ -33,8 +39,15 @@ class Handler(httpd.AsyncHTTPRequestHandler):
         self.wfile.write(body)
 
 
-if __name__ == "__main__":
+def main():
     logging.basicConfig(level=logging.INFO)
     server = httpd.AsyncServer("127.0.0.1", 0, Handler)
-    print(server.socket.getsockname()[1], flush=True)
+    channels = server._map
+    signal.signal(signal.SIGTERM, lambda *_: channels.call_soon(lambda: [c.close() for c in list(channels.values())]))
+    print(f"{os.getpid()} Serving HTTP on http://127.0.0.1:{server.socket.getsockname()[1]}/", flush=True)
     server.serve_forever()
+    channels.close()
+
+
+if __name__ == "__main__":
+    main()
