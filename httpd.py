@@ -337,7 +337,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.state = BODY
         self.body_bytes, self.body_started = 0, time.monotonic()
         self.deadline = self.body_started + self.body_timeout
-        self.rfile = tempfile.SpooledTemporaryFile(self.spool_limit)  # noqa: SIM115 closed by response_sent or close
+        self.rfile = tempfile.SpooledTemporaryFile(self.spool_limit)  # closed by response_sent or close
         self.decoder = http1.ChunkedDecoder(self.max_body) if length is None else None
         self.set_terminator(length)  # None: asynchat hands on whatever comes
         if wants_continue and not self.ac_in_buffer:
@@ -722,7 +722,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     def send_file_head(self, fd, facts, path, coding=""):
         """Send the head for the open file *fd*, as its conditional fields and Range ask; return a producer or None."""
-        file = open(fd, "rb", buffering=0)  # noqa: SIM115 closed below or by its producer
+        file = open(fd, "rb", buffering=0)  # closed below or by its producer
         now = time.time()
         etag = conditional.entity_tag(facts.st_size, facts.st_mtime_ns, coding)
         status, start, stop = conditional.select_part(
@@ -827,7 +827,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.push(body)
 
     def is_served(self, folder, entry):
-        """Tell whether a listing of *folder* may name *entry* (an os.DirEntry): no hidden file, no link to the outside."""
+        """Tell whether a listing of *folder* may name *entry* (an os.DirEntry): nothing hidden, no link out."""
         if entry.name.startswith(".") or not (entry.is_file() or entry.is_dir()):
             return False
         return not entry.is_symlink() or self.is_inside(os.path.realpath(folder + entry.name))
