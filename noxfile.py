@@ -16,7 +16,8 @@ nox.options.error_on_missing_interpreters = False
 def run_pytest(session, **env):
     """Install the project with its test extra, then run pytest with *env* added."""
     session.install("-e", ".[test]")
-    session.run("python", "-m", "pytest", *session.posargs, env=env)
+    # Interrupted, pytest needs a moment to stop the servers it has started.
+    session.run("python", "-m", "pytest", *session.posargs, env=env, interrupt_timeout=20)
 
 
 @nox.session(python=["3.11", "3.12", "3.13"])
