@@ -31,6 +31,7 @@ import resource
 import signal
 import socket
 import stat
+import struct
 import sys
 import tempfile
 import time
@@ -647,6 +648,9 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             log.debug("%s left: %s", self.client, error)
         else:
             log.exception('%s "%s %s" failed', self.client, self.command, self.path)
+        if self.state is not CLOSED and self.head_sent and self.length is None and not self.chunked:
+            # The end of the connection would pass for the end of the answer: reset it.
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
     def handle_close(self):
@@ -1138,12 +1142,13 @@ def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, bo
         server = server_class(args.host, args.port, handler)
     except OSError as error:
         sys.exit(f"{log.name}: cannot listen on {args.host}:{args.port}: {error.strerror}")
-    announce(server, args)
     board = scoreboard.make_board(4 * args.workers)
     master = prefork.Master(
         lambda row, ready: work(server, args, board, row, boot, ready), args.workers, board, server.close, reopen_logs
     )
     master.grace, master.timeout = args.grace, args.timeout
+    master.catch_signals()  # first: who reads that we are here may tell us to leave
+    announce(server, args)
     sys.exit(master.run())
 
 

@@ -80,7 +80,6 @@ class Master:
 
     def run(self) -> int:
         """Keep the workers until SIGTERM or SIGINT; return the exit status, not 0 if they could not boot."""
-        self.catch_signals()
         while True:
             self.reap()
             if not self.stopping:
@@ -91,6 +90,7 @@ class Master:
             self.wait()
 
     def catch_signals(self):
+        """Have signals noted, from now on, for run() to act on; call it before run()."""
         self.wake_reader, self.wake_writer = os.pipe()
         os.set_blocking(self.wake_reader, False)
         os.set_blocking(self.wake_writer, False)

@@ -197,11 +197,13 @@ def test_ctrl_c_reaches_the_whole_group_and_ends_it_quietly(start):
     assert server.stop() == []
 
 
-def test_signal_during_start_ends_it(start):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_during_start_ends_it(start, number):
     for _ in range(5):
         server = start(HTTPD, "-r", "www", "-w", 4)  # the line comes before the workers do
-        server.signal(signal.SIGTERM)
+        server.signal(number)
         assert server.wait() == 0
+        assert server.stop() == []
 
 
 def test_request_under_way_is_finished_before_the_end(start, connect, tmp_path):
