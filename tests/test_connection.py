@@ -383,6 +383,9 @@ def test_curl_shows_the_405_of_a_large_upload(start, tmp_path):
 
 def test_lingering_client_does_not_hold_its_connection_for_long(serve, connect):
     server = serve("Echo", handler={"linger_timeout": 0.2})
+    first = connect(server)
+    first.get("/", CLOSE)
+    assert first.read_rest() == b""  # by now the loop has opened what it needs, and closed this one
     before = server.descriptors()
     client = connect(server)
     client.send(request("/", "Content-Length: 5", method="BREW"))

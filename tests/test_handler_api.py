@@ -18,7 +18,8 @@ from ioloop import asynchat, asyncore
 
 METHODS = [
     "collect_incoming_data", "found_terminator", "parse_request", "parse_headers", "handle_request", "send_header",
-    "send_error", "send_response", "end_headers", "date_time_string", "send_head", "translate_path", "do_GET", "do_HEAD",
+    "send_error", "send_response", "end_headers", "date_time_string", "send_head", "translate_path", "do_GET",
+    "do_HEAD",
 ]  # fmt: skip
 
 

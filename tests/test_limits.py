@@ -181,6 +181,9 @@ def test_body_above_the_minimum_rate_may_take_its_time(serve, connect):
 
 def test_client_that_takes_nothing_is_cut_off(serve, connect):
     server = serve("Producing", handler={"send_timeout": 0.3})
+    first = connect(server)
+    first.get("/1", "Connection: close")
+    assert first.read_rest() == b""  # by now the loop has opened what it needs, and closed this one
     before = server.descriptors()
     client = connect(server, receive_buffer=4096)
     client.send(b"GET /100000000 HTTP/1.1\r\nHost: a\r\n\r\n")
