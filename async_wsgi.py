@@ -35,10 +35,10 @@ import http1
 import httpd
 import proxy
 from http1 import HTTPError
-from httpd import CLOSED, Aborted, log
+from httpd import CLOSED, IDLE, Aborted, log
 
 STATUS = re.compile(r"[2-5][0-9]{2} [\t -~\x80-\xff]*")  # no 1xx: interim answers are the server's
-END = object()  # of an iterable
+END = object()  # of an iterator
 
 
 class AsyncWSGIServer(httpd.AsyncServer):
@@ -54,14 +54,16 @@ class AsyncWSGIServer(httpd.AsyncServer):
         self.pool = concurrent.futures.ThreadPoolExecutor(self.threads) if self.threads else None
         self.jobs = 0  # requests in the pool, running or waiting
         host, port = self.socket.getsockname()[:2]
+        if host in ("0.0.0.0", "::"):
+            host = socket.gethostname()
         self.environ = {  # what is the same for every request
             "SCRIPT_NAME": "",
-            "SERVER_NAME": socket.gethostname() if host in ("0.0.0.0", "::") else host,
+            "SERVER_NAME": f"[{host}]" if ":" in host else host,  # RFC 3875 §4.1.14
             "SERVER_PORT": str(port),
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
             "wsgi.errors": sys.stderr,
-            "wsgi.multithread": self.threads > 0,
+            "wsgi.multithread": self.threads > 1,
             "wsgi.multiprocess": self.multiprocess,
             "wsgi.run_once": False,
             "wsgi.file_wrapper": FileWrapper,
@@ -82,8 +84,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
 
     def reset_request(self):
         super().reset_request()
-        self.started = None  # what start_response() was told: (status, field lines, Content-Length, names)
-        self.body_left = None  # bytes that the application still owes to its Content-Length
+        self.answer = None  # the Answer of the application
         self.mount = None  # prefix of the static folder that answers
         self.job = None  # the application at work in a thread
 
@@ -98,9 +99,11 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         """Have the application answer; files, and `OPTIONS *` which asks about the server, are the parent's."""
         if self.mount is not None or self.path == "*":
             super().handle_request()
-        elif not self.handles(self.command):
+            return
+        if not self.handles(self.command):
             raise HTTPError(501, "no tunnels here")
-        elif self.server.pool is None:
+        self.answer = Answer(self)
+        if self.server.pool is None:
             self.finish_response(guarded(self.server.get_app(), self.get_environ(), self.start_response))
         else:
             self.start_job()
@@ -130,7 +133,8 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
             if name == "content-type":
                 environ["CONTENT_TYPE"] = value
             elif name in ("content-length", "transfer-encoding"):
-                environ["CONTENT_LENGTH"] = str(self.body_bytes)  # true also of a body that came chunked
+                # True also of a body that came chunked.
+                environ["CONTENT_LENGTH"] = str(self.body_bytes) if self.rfile else "0"
             # X_Forwarded_For would pass for X-Forwarded-For, and Proxy for a variable that HTTP clients obey.
             elif "_" not in name and name != "proxy":
                 environ["HTTP_" + name.upper().replace("-", "_")] = value
@@ -157,86 +161,53 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
             return True
 
     def start_response(self, status, response_headers, exc_info=None):
-        """Note the status and the fields of the answer; return write() (PEP 3333, "start_response()").
-
-        They are sent with the first piece of the body that is not empty; until then an error may replace them.
-        """
-        if exc_info:
-            try:
-                if self.job.delivered if self.job else self.status is not None:
-                    raise exc_info[1].with_traceback(exc_info[2])
-            finally:
-                exc_info = None  # or the traceback would keep this frame, which keeps the traceback
-        elif self.started is not None:
-            raise RuntimeError("start_response() called a second time without exc_info")
-        if not isinstance(status, str) or not STATUS.fullmatch(status):
-            raise ValueError(f"start_response(): not a status: {status!r}")
-        self.started = status, *checked_fields(response_headers)
-        return self.job.write if self.job else self.write
+        """Note the status and the fields of the answer; return write() (PEP 3333, "start_response()")."""
+        self.answer.start(status, response_headers, exc_info)
+        return self.write
 
     def write(self, data):
         """What start_response() returns: send *data* now."""
-        self.send_piece(checked_piece(data))
-        self.queue_unsent()
-        self.initiate_send()
+        if self.state is CLOSED:
+            raise Aborted("nobody is left to read it")
+        if piece := self.answer.written(data):
+            self.send_piece(piece)
 
     def finish_response(self, result):
         """Send what the application has returned, piece by piece as the client takes it."""
-        producer = ApplicationProducer(self, result)
+        producer = ApplicationProducer(self.answer, result)
         try:
-            if self.status is None and wraps_plain_file(result):
-                producer = ApplicationFile(self, result)
-                self.send_piece(b"", producer.left)
-                producer.left = self.length
+            if not self.answer.begun and wraps_plain_file(result):
+                producer = ApplicationFile(self.answer, result, self.chunk_size)
+                self.answer.begin(producer.left)
+                producer.left = self.answer.left
+                piece = b""
             else:
-                piece = producer.first()
-                self.send_piece(piece, whole_length(result, piece, self.command))
+                piece = producer.more()  # before the head: this may still fail, or call start_response()
+            self.queue_piece(piece)
         except BaseException:
             producer.close()
             raise
         self.queue_producer(producer)
 
-    def send_piece(self, piece, whole=None):
-        """Queue *piece* of the body, the head before the first one; *whole* is the body's length if it is known."""
+    def send_piece(self, piece):
+        self.queue_piece(piece)
+        self.queue_unsent()
+        self.initiate_send()
+
+    def queue_piece(self, piece):
+        """Queue *piece* of the body, the head before the first one."""
         if self.status is None:
-            self.send_started_head(whole)
-            if piece and self.bodiless and self.command != "HEAD":
-                log.warning('%s "%s %s": body of a %d dropped', self.client, self.command, self.path, self.status)
-        self.push(self.measured(piece))
+            self.send_answer_head()
+        self.push(piece)
 
-    def send_started_head(self, whole):
-        self.require_started()
-        status, lines, length, names = self.started
-        self.send_response(int(status[:3]), status[4:])
-        if not names.isdisjoint(("date", "server")):
-            self.head = [line for line in self.head if line.partition(":")[0].lower() not in names]
-        if self.status == 204:
-            lines = [line for line in lines if not line.lower().startswith("content-length:")]
-        self.head.extend(lines)
-        self.length = length
-        if length is None and whole is not None and self.status not in (204, 304):
-            self.send_header("Content-Length", str(whole))
+    def send_answer_head(self):
+        answer = self.answer
+        self.send_response(answer.code, answer.reason)
+        if not answer.names.isdisjoint(("date", "server")):
+            self.head = [line for line in self.head if line.partition(":")[0].lower() not in answer.names]
+        self.head.extend(answer.lines)
+        self.length = answer.length
         self.end_headers()
-        self.body_left = None if self.bodiless else self.length
-
-    def require_started(self):
-        if self.started is None:
-            raise RuntimeError("the application did not call start_response()")
-
-    def measured(self, piece):
-        """Return *piece*, cut to what the Content-Length has left for it: the rest would pass for the next answer."""
-        if self.body_left is None:
-            return piece
-        if len(piece) > self.body_left:
-            log.error('%s "%s %s": body cut at its Content-Length', self.client, self.command, self.path)
-            piece = piece[: self.body_left]
-        self.body_left -= len(piece)
-        return piece
-
-    def check_complete(self):
-        """The application has no more pieces: raise Aborted if it has promised more."""
-        if self.body_left:
-            raise Aborted(f"the application made {self.body_left} bytes less than its Content-Length")
 
     # With threads: what runs in the loop while the application runs in a thread.
 
@@ -259,31 +230,32 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
             method(*arguments)
         except Exception:
             self.handle_error()
+        # There was no event: go on with early input, and tell the loop that there may be more to write.
+        if self.early and self.state is IDLE:
+            self.handle_read()
         if self.state is not CLOSED:
-            self._map.touch(self._fileno)  # no event of its own: tell the loop that there may be more to write
+            self._map.touch(self._fileno)
 
-    def take_piece(self, job, piece, whole):
+    def take_piece(self, job, piece):
         if self.job is job:
-            self.send_piece(piece, whole)
-            self.queue_unsent()
-            self.initiate_send()
+            self.send_piece(piece)
 
     def job_done(self, job, error):
         self.server.jobs -= 1
         if self.job is job:
             self.job = None
-            self.attempt(self.complete, job.file, error)
+            self.attempt(self.complete, job, error)
             self.end_response()
-        elif job.file:
-            close_result(self, job.file)
+        else:
+            job.drop(error)
 
-    def complete(self, file, error):
+    def complete(self, job, error):
         if error:
             raise error
-        if file:
-            self.finish_response(file)
-        else:
-            self.check_complete()
+        if job.file:
+            self.finish_response(job.file)
+        elif self.status is None:
+            self.queue_piece(b"")
 
     def initiate_send(self):
         super().initiate_send()
@@ -308,44 +280,132 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     def give_up_job(self):
         """Leave the thread to itself: what it still makes is dropped, and its place is free when it returns."""
         job, self.job = self.job, None
+        job.input, self.rfile = self.rfile, None  # it may be reading
         job.given_up = True
         job.has_room.set()
+
+
+class Answer:
+    """What the application says of its answer, held to PEP 3333. It lives where the application runs: no sockets here.
+
+    code, reason, lines, names -- what start_response() was told: status, field lines, their names in lower case
+    length -- the Content-Length, None if it is unknown
+    left -- bytes that the body may still have, None if it may have any number
+    begun -- has the head been handed on? Then it cannot be replaced any more.
+    overrun -- has the application made more than that?
+    """
+
+    def __init__(self, handler):
+        self.command = handler.command
+        self.request = f'{handler.client} "{handler.command} {handler.path}"'  # for the log
+        self.code = self.length = self.left = None
+        self.begun = self.overrun = False
+
+    def start(self, status, response_headers, exc_info):
+        """What start_response() does. Until the head is handed on an error may replace everything."""
+        if exc_info:
+            try:
+                if self.begun:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # or the traceback would keep this frame, which keeps the traceback
+        elif self.code is not None:
+            raise RuntimeError("start_response() called a second time without exc_info")
+        if not isinstance(status, str) or not STATUS.fullmatch(status):
+            raise ValueError(f"start_response(): not a status: {status!r}")
+        self.lines, self.length, self.names = checked_fields(response_headers)
+        self.code, self.reason = int(status[:3]), status[4:]
+
+    def begin(self, whole):
+        """The head leaves; *whole* is the length of the body if it is known."""
+        if self.code is None:
+            raise RuntimeError("the application did not call start_response()")
+        if self.code in (204, 304):
+            self.left = 0
+            if self.code == 204:  # RFC 9110 §8.6
+                self.lines = [line for line in self.lines if not line.lower().startswith("content-length:")]
+        else:
+            if self.length is None and whole is not None:
+                self.length = whole
+                self.lines.append(f"Content-Length: {whole}")
+            self.left = self.length
+        self.begun = True
+
+    def pieces(self, result):
+        """Yield the pieces of *result* that go on the wire. Raise Aborted if they are less than the Content-Length."""
+        iterator = iterate(result)
+        while (piece := guarded(next, iterator, END)) is not END:
+            if checked_piece(piece):
+                if not self.begun:
+                    self.begin(whole_length(result, piece))
+                if self.command == "HEAD":
+                    return
+                if piece := self.measured(piece):
+                    yield piece
+                if self.overrun:
+                    return
+        was_begun = self.begun
+        if not was_begun:
+            # An empty body to HEAD says nothing of the one that GET would have.
+            self.begin(None if self.command == "HEAD" else 0)
+        if self.left and self.command != "HEAD":
+            short = f"the application made {self.left} bytes less than its Content-Length"
+            raise Aborted(short) if was_begun else ValueError(short)
+
+    def written(self, data):
+        """Return what of *data*, which was given to write(), goes on the wire."""
+        if checked_piece(data) and not self.begun:
+            self.begin(None)
+        return self.measured(data) if data and self.command != "HEAD" else b""
+
+    def measured(self, piece):
+        """Return *piece*, cut to what the Content-Length has left for it: the rest would pass for the next answer."""
+        if self.left is None:
+            return piece
+        if len(piece) > self.left:
+            if not self.overrun:
+                log.error("%s: body cut off where its head says that it ends", self.request)
+            self.overrun = True
+            piece = piece[: self.left]
+        self.left -= len(piece)
+        return piece
+
+    def close(self, result):
+        """Call the close() of what the application returned, once; its faults can only be logged by now."""
+        if hasattr(result, "close"):
+            try:
+                guarded(result.close)
+            except Exception:
+                log.exception("%s: close() failed", self.request)
 
 
 class ApplicationProducer:
     """Hands out the pieces of an application's iterable, each asked for when the one before has left."""
 
-    def __init__(self, handler, result):
-        self.handler, self.result = handler, result
-
-    def first(self):
-        """Return the first piece that is not empty, b"" if there is none."""
-        self.iterator = guarded(iter, self.result)
-        return next_piece(self.iterator)
+    def __init__(self, answer, result):
+        self.answer, self.result = answer, result
+        self.pieces = answer.pieces(result)
 
     def more(self):
-        piece = next_piece(self.iterator)
-        if not piece:
-            self.handler.check_complete()
-        return self.handler.measured(piece)
+        return next(self.pieces, b"")
 
     def close(self):
-        close_result(self.handler, self.result)
+        self.answer.close(self.result)
 
 
 class ApplicationFile(httpd.FileProducer):
     """Hands out a plain file that the application returned in `wsgi.file_wrapper`, by sendfile() where there is one."""
 
-    def __init__(self, handler, result):
+    def __init__(self, answer, result, chunk_size):
         # Our own file object, unbuffered: what the application's has read ahead would be missing.
         file = open(os.dup(result.filelike.fileno()), "rb", buffering=0)
         file.seek(result.filelike.tell())
-        super().__init__(file, handler.chunk_size, os.fstat(file.fileno()).st_size - file.tell())
-        self.handler, self.result = handler, result
+        super().__init__(file, chunk_size, os.fstat(file.fileno()).st_size - file.tell())
+        self.answer, self.result = answer, result
 
     def close(self):
         super().close()
-        close_result(self.handler, self.result)
+        self.answer.close(self.result)
 
 
 class Job:
@@ -355,14 +415,14 @@ class Job:
     """
 
     def __init__(self, handler):
-        self.handler = handler
+        self.handler, self.answer = handler, handler.answer
         self.environ = handler.get_environ()
         self.application = handler.server.get_app()
         self.call_soon = handler._map.call_soon
         self.has_room = threading.Event()  # may the next piece be handed over?
         self.has_room.set()
-        self.delivered = self.given_up = False
-        self.thread = self.file = None
+        self.given_up = False
+        self.thread = self.file = self.input = None
 
     def run(self):
         self.thread, error = threading.get_ident(), None
@@ -377,31 +437,42 @@ class Job:
         self.call_soon(functools.partial(self.handler.in_loop, self.handler.job_done, self, error))
 
     def call_application(self):
-        result = guarded(self.application, self.environ, self.handler.start_response)
-        if wraps_plain_file(result):
-            self.file = result  # for the loop and sendfile()
-            return
+        result = guarded(self.application, self.environ, self.start_response)
         try:
-            iterator = guarded(iter, result)
-            piece = next_piece(iterator)
-            self.deliver(piece, whole_length(result, piece, self.environ["REQUEST_METHOD"]))
-            while piece := next_piece(iterator):
-                self.deliver(piece)
+            if wraps_plain_file(result):
+                self.file = result  # for the loop and sendfile()
+            else:
+                for piece in self.answer.pieces(result):
+                    self.deliver(piece)
         finally:
-            close_result(self.handler, result)
+            if not self.file:
+                self.answer.close(result)
+
+    def start_response(self, status, response_headers, exc_info=None):
+        """As the handler's, which may be at another request when this one was given up."""
+        self.answer.start(status, response_headers, exc_info)
+        return self.write
 
     def write(self, data):
-        self.deliver(checked_piece(data))
+        if piece := self.answer.written(data):
+            self.deliver(piece)
 
-    def deliver(self, piece, whole=None):
+    def deliver(self, piece):
         """Hand *piece* to the loop, when it has sent the one before."""
         self.has_room.wait()
         if self.given_up:
             raise GivenUp
-        self.handler.require_started()
         self.has_room.clear()
-        self.delivered = self.delivered or bool(piece)
-        self.call_soon(functools.partial(self.handler.in_loop, self.handler.take_piece, self, piece, whole))
+        self.call_soon(functools.partial(self.handler.in_loop, self.handler.take_piece, self, piece))
+
+    def drop(self, error):
+        """It was given up and has ended: clean up what the handler would have."""
+        if error:
+            log.error("%s: failed after it was given up", self.answer.request, exc_info=error)
+        if self.file:
+            self.answer.close(self.file)
+        if self.input:
+            self.input.close()
 
     def stack(self):
         """Return where the thread is at this moment, as text."""
@@ -417,16 +488,16 @@ def guarded(function, *arguments):
     """Call the application's *function*: sys.exit() in there is a fault of one request, not the end of the server."""
     try:
         return function(*arguments)
-    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+    except Exception:
+        raise
+    except BaseException as error:
         raise RuntimeError(f"the application raised {error!r}") from error
 
 
-def next_piece(iterator):
-    """Return the next piece of *iterator* that is not empty, b"" at its end."""
-    while (piece := guarded(next, iterator, END)) is not END:
-        if checked_piece(piece):
-            return piece
-    return b""
+def iterate(result):
+    if isinstance(result, str | bytes) or not (hasattr(result, "__iter__") or hasattr(result, "__getitem__")):
+        raise TypeError(f"the application returned {type(result).__name__}, not an iterable of bytes")
+    return guarded(iter, result)
 
 
 def checked_piece(piece):
@@ -455,13 +526,8 @@ def checked_fields(response_headers):
     return lines, length, names
 
 
-def whole_length(result, piece, command):
-    """Return the length of the body if *piece*, the first of *result*, is all of it, else None.
-
-    An empty body to HEAD says nothing of the one that GET would have.
-    """
-    if not piece:
-        return None if command == "HEAD" else 0
+def whole_length(result, piece):
+    """Return the length of the body if *piece*, the first of *result*, is all of it, else None."""
     try:
         return len(piece) if len(result) == 1 else None
     except TypeError:
@@ -477,15 +543,6 @@ def wraps_plain_file(result):
         return False
     file = result.filelike.raw if isinstance(result.filelike, io.BufferedReader) else result.filelike
     return type(file) is io.FileIO and stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-
-
-def close_result(handler, result):
-    """Call the close() of what the application returned, once; its faults can only be logged by now."""
-    if hasattr(result, "close"):
-        try:
-            guarded(result.close)
-        except Exception:
-            log.exception('%s "%s %s": close() failed', handler.client, handler.command, handler.path)
 
 
 def load_app(spec):
