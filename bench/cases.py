@@ -332,7 +332,7 @@ CASES = [
     ),
     Case(
         "slow-readers", "200 slow readers of a generated 10 MiB", "wsgi", slow_readers,
-        [Figure("rss_growth", "RSS growth MB", 1, 16, 6), Figure("others_p50", "others' p50 ms (2000: no answer)", 2, 2)], quick=False,
+        [Figure("rss_growth", "RSS growth MB", 1, 16, 6), Figure("others_p50", "others' p50 ms", 2, 2)], quick=False,
     ),
     Case(
         "sleep-workers", "application that sleeps 50 ms, 16 connections, 4 workers (limit 80/s)", "wsgi",

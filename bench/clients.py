@@ -140,8 +140,8 @@ def finish(readers, seconds):
         while waiting and time.monotonic() < deadline:
             for fd, _event in poller.poll(0.1):
                 if not waiting[fd].read(262144):
-                    poller.unregister(fd)
-                    del waiting[fd]
+                    # Closed at once, which also leaves the poller: a server may linger until we do.
+                    waiting.pop(fd).socket.close()
 
 
 def download(port, path, size):

@@ -13,6 +13,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import servers
+from matplotlib.ticker import LogLocator
 from measure import spread
 
 RESULTS = servers.BENCH / "results"
@@ -24,6 +25,8 @@ COLOURS = {servers.OURS: "#c0392b", servers.PYTHON: "#2e6da4", servers.C: "#7f8c
 def write(results, left_out, args, seconds):
     folder = RESULTS if args.full else RESULTS / "quick"
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.png"):
+        old.unlink()
     text = "\n".join(
         [*heading(results, args, seconds), *targets(results), *tables(results), *closing(results, left_out)]
     )
@@ -193,7 +196,9 @@ def bars(results, folder):
     for axis, (case, outcomes) in zip(axes.flat, drawn, strict=False):
         draw_case(axis, case, outcomes)
     handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS.values()]
-    chart.legend(handles, COLOURS, loc="outside upper right", ncols=len(COLOURS), frameon=False)
+    handles.append(plt.Line2D([], [], color=COLOURS[servers.OURS], linestyle=":"))
+    labels = [*COLOURS, "asked of ours"]
+    chart.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False)
     path = folder / "bars.png"
     chart.savefig(path, dpi=80)
     plt.close(chart)
@@ -236,6 +241,8 @@ def idle_lines(results, folder):
         axis.set_yscale("log")
         axis.margins(x=0.3)
         axis.set_xticks(counts, [f"{count:,}" for count in counts])
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.minorticks_off()
         axis.set_title(case.title, fontsize=10, loc="left", fontweight="bold")
         axis.set_xlabel("idle connections")

@@ -126,8 +126,7 @@ def granian(start):
     return [
         program("granian"), "--interface", "wsgi", "--host", "127.0.0.1", "--port", start.port, "--workers",
         start.workers, "--blocking-threads", start.threads or 1, "--backpressure", 20000, "--no-access-log",
-        "--log-level", "error",
-        "apps:application",
+        "--log-level", "error", "apps:application",
     ]  # fmt: skip
 
 
