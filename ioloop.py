@@ -58,7 +58,9 @@ class EventMap(dict):
         self.interest = {}  # descriptor -> events the poller watches for
         self.touched = set()  # descriptors to ask again before the next poll
         self.calls = collections.deque()  # functions waiting for the loop: append() and popleft() are atomic
+        self.woken = False  # is there something in the wake-up pipe that poll() has not read?
         self.wake_reader = self.wake_writer = None
+        self.woken = False  # has somebody written to the pipe since the calls were last run?
         self.every_second = []  # functions that each sweep calls
         self.sweep_at = 0.0  # when to look for late channels next (time.monotonic())
 
@@ -80,8 +82,9 @@ class EventMap(dict):
     def call_soon(self, function):
         """Run *function()* in the loop, at once. May be called from a signal handler or another thread."""
         self.calls.append(function)
-        # If others wait already, the loop has been woken for them and finds this one, too.
-        if len(self.calls) == 1 and self.wake_writer is not None:
+        # If the loop has been woken and has not run the calls yet, it finds this one, too.
+        if not self.woken and self.wake_writer is not None:
+            self.woken = True
             try:
                 os.write(self.wake_writer, b"\0")
             except BlockingIOError:
@@ -98,11 +101,13 @@ class EventMap(dict):
         for fd, events in _poll(self.poller, timeout):
             if fd == self.wake_reader:
                 os.read(fd, 4096)
+                self.woken = False  # before the calls are run: one that comes now is run as well, or wakes again
             # A descriptor closed and used again since poll() returned is not in `interest` yet: stale event.
             elif fd in self.interest:
                 asyncore.readwrite(self[fd], events)
                 if fd in self.interest:
                     self._update(fd)
+        self.woken = False  # before the calls are counted: who comes later wakes us again
         for _ in range(len(self.calls)):
             self.calls.popleft()()
 

@@ -2,7 +2,7 @@
 
 As a program it is async_wsgi.py with other class attributes, which come first as JSON:
 
-    python tests/apps.py '{"handler": {"request_timeout": 1}}' apps:application --threads 2
+    python tests/apps.py '{"handler": {"request_timeout": 0.1}, "server": {}}' apps:application --threads 2
 
 Environment: EVENTS -- file that gets a line for what no client can see, such as the end of a generator. A line ends
 with the query of the request, by which a test finds its own.
@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import sys
-import threading
 import time
 from wsgiref.validate import validator
 
@@ -549,23 +548,14 @@ def closed_file(environ, start_response):
 
 # For --threads.
 
-GATE = threading.Event()
-
 
 @route
 def block(environ, start_response):
-    """Keep the thread until somebody asks for /open_gate."""
+    """Keep the thread until a test says "go"."""
     note(environ, "called")
-    GATE.wait(20)
+    wait_for_event(environ, "go")
     start_response("200 OK", TEXT.copy())
     return Noting(environ, [b"through"])
-
-
-@route
-def open_gate(environ, start_response):
-    GATE.set()
-    start_response("200 OK", TEXT.copy())
-    return [b"open"]
 
 
 @route
@@ -595,13 +585,32 @@ def late_answer(environ, start_response):
     return [b"never"]
 
 
+@route
+def fails_late(environ, start_response):
+    wait_for_event(environ, "go")
+    raise ValueError("nobody is waiting")
+
+
+@route
+def late_file(environ, start_response):
+    wait_for_event(environ, "go")
+    return file(environ, start_response)
+
+
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     import async_wsgi
 
     settings = json.loads(sys.argv.pop(1))
-    for name, value in settings.get("handler", {}).items():
-        setattr(async_wsgi.AsyncWSGIRequestHandler, name, value)
-    for name, value in settings.get("server", {}).items():
-        setattr(async_wsgi.AsyncWSGIServer, name, value)
+
+    class Server(async_wsgi.AsyncWSGIServer):
+        def set_app(self, application):
+            """In the worker, when the command line has been applied."""
+            for name, value in settings["server"].items():
+                setattr(self, name, value)
+            for name, value in settings["handler"].items():
+                setattr(self.handler, name, value)
+            super().set_app(application)
+
+    async_wsgi.AsyncWSGIServer = Server
     async_wsgi.run()
