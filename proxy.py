@@ -15,7 +15,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 PAIR = re.compile(rf'({TOKEN})=(?:({TOKEN})|"([^"\\]*)")')  # no address or host name needs an escape
 ELEMENT = re.compile(rf"[ \t]*({PAIR.pattern}(?:;{PAIR.pattern})*)?[ \t]*")
-NODE = re.compile(r"([0-9.]+)(?::[0-9]+)?|\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9A-Fa-f:]+)")
+NODE = re.compile(r"([0-9.]+)(?::[0-9]+)?|\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9A-Fa-f:.]+)")
 
 
 class Hop(NamedTuple):
@@ -40,29 +40,32 @@ def client_of(remote: str, fields: Mapping[str, str], trusted: Sequence[Network]
         if not is_trusted(client.node, trusted):
             break
         address = node_address(hop.node)
+        client = Hop(address or client.node, hop.scheme or client.scheme, hop.host or client.host)
         if address is None:
-            break  # "unknown", a pseudonym or nonsense: what the last proxy is, is all we know
-        client = Hop(address, hop.scheme or client.scheme, hop.host or client.host)
+            break  # "unknown", a pseudonym or nonsense: of the address all we know is that of the last proxy
     return client
 
 
 def hops(fields: Mapping[str, str]) -> list[Hop]:
-    """Return what the proxies said, the one nearest to us last; nothing of a field that is malformed."""
-    if "forwarded" in fields:
-        elements = fields["forwarded"].split(",")
-        if not all(ELEMENT.fullmatch(element) for element in elements):
-            return []
-        pairs = [
-            {name.lower(): token or quoted for name, token, quoted in PAIR.findall(element)} for element in elements
-        ]
-        return [Hop(pair.get("for", ""), scheme_of(pair.get("proto")), pair.get("host")) for pair in pairs if pair]
-    nodes = members(fields.get("x-forwarded-for"))
+    """Return what the proxies said, the one nearest to us last."""
+    # Most proxies set X-Forwarded-For and hand on a Forwarded that they do not know: then it is the client's claim.
+    if "forwarded" in fields and "x-forwarded-for" not in fields:
+        # Split at any comma: a quote that the client has left open must not swallow what the proxy has appended.
+        return [hop_of(element) for element in fields["forwarded"].split(",") if element.strip(" \t")]
+    nodes = members(fields.get("x-forwarded-for")) or [""]
     schemes, hosts = members(fields.get("x-forwarded-proto")), members(fields.get("x-forwarded-host"))
     # Most proxies append to the first field but replace the others, so these may be shorter: they belong to the right.
     return [
         Hop(node, scheme_of(from_right(schemes, distance)), from_right(hosts, distance))
         for distance, node in zip(range(len(nodes), 0, -1), nodes, strict=True)
     ]
+
+
+def hop_of(element: str) -> Hop:
+    """Return what one element of Forwarded says; nothing if it is malformed."""
+    found = PAIR.findall(element) if ELEMENT.fullmatch(element) else []
+    pairs = {name.lower(): token or quoted for name, token, quoted in found}
+    return Hop(pairs.get("for", ""), scheme_of(pairs.get("proto")), pairs.get("host"))
 
 
 def members(field: str | None) -> list[str]:
@@ -78,12 +81,13 @@ def scheme_of(text: str | None) -> str | None:
 
 
 def node_address(node: str) -> str | None:
-    """Return the address in "1.2.3.4", "1.2.3.4:80", "[::1]:80" or "::1" as text, None for anything else."""
+    """Return the address in "1.2.3.4", "1.2.3.4:80", "[::1]:80" or "::1", None for anything else."""
     match = NODE.fullmatch(node)
     try:
-        return str(ipaddress.ip_address(match[1] or match[2] or match[3])) if match else None
+        address = ipaddress.ip_address(match[1] or match[2] or match[3]) if match else None
     except ValueError:
         return None
+    return address and str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -255,44 +256,42 @@ def test_stop_waits_for_the_answer_of_a_thread(start_threads, connect, events):
 
 
 def listens(server):
-    import socket
-
     with socket.socket() as sock:
         return sock.connect_ex((server.host, server.port)) == 0
 
 
-def test_call_between_any_two_steps_of_another_wakes_the_loop():
+@pytest.mark.parametrize("step", range(12))
+def test_call_between_any_two_steps_of_another_wakes_the_loop(step):
     """Two threads hand something to the loop at once; wherever one is interrupted, neither is forgotten."""
-    for step in range(12):
-        called, loop_ended = [], threading.Event()
-        event_map = ioloop.EventMap()
-        event_map.poll(0)
+    event_map, called = ioloop.EventMap(), []
+    event_map.poll(0)
 
-        def run(event_map=event_map, called=called, loop_ended=loop_ended):
-            while len(called) < 2:
-                event_map.poll(PATIENCE)
-            loop_ended.set()
+    def run():
+        while len(called) < 2:
+            event_map.poll(PATIENCE)
 
-        thread = threading.Thread(target=run)
-        thread.start()
-        wait_until(lambda thread=thread: is_asleep(thread), "the loop's sleep")
-        steps = iter(range(1000))
+    loop_thread = threading.Thread(target=run)
+    loop_thread.start()
+    wait_until(lambda: is_asleep(loop_thread), "the loop's sleep")
+    steps = iter(range(1000))
 
-        def trace(frame, event, argument, event_map=event_map, called=called, steps=steps, step=step):
-            if event == "line" and frame.f_code is ioloop.EventMap.call_soon.__code__ and next(steps) == step:
-                sys.settrace(None)
-                event_map.call_soon(lambda: called.append("inner"))
-            return trace
-
-        sys.settrace(trace)
-        event_map.call_soon(lambda: called.append("outer"))
-        sys.settrace(None)
-        if next(steps) <= step:  # call_soon() has no such step
+    def trace(frame, event, argument):
+        if event == "line" and frame.f_code is ioloop.EventMap.call_soon.__code__ and next(steps) == step:
+            sys.settrace(None)
             event_map.call_soon(lambda: called.append("inner"))
-        assert loop_ended.wait(5), f"the loop sleeps on after step {step}"
-        thread.join()
-        event_map.close()
-        assert sorted(called) == ["inner", "outer"]
+        return trace
+
+    sys.settrace(trace)
+    event_map.call_soon(lambda: called.append("outer"))
+    sys.settrace(None)
+    if next(steps) <= step:  # call_soon() has no such step
+        event_map.call_soon(lambda: called.append("inner"))
+    loop_thread.join(5)
+    was_woken = not loop_thread.is_alive()
+    event_map.call_soon(lambda: called.append("end of the test"))
+    loop_thread.join()
+    event_map.close()
+    assert was_woken, "the loop slept on"
 
 
 def is_asleep(thread):
