@@ -294,7 +294,10 @@ class ChunkedDecoder:
     def check_room(self) -> None:
         if self.missing > self.room:
             raise HTTPError(413, "chunked body above the limit")
-        if len(self.pending) > (FIELD_LIMIT if self.take_line == self.take_trailer else CHUNK_LINE_LIMIT):
+        if self.take_line == self.take_trailer:
+            if len(self.pending) > FIELD_LIMIT + 1:  # a CR at its end is not of the line
+                raise HTTPError(431, f"trailer of more than {FIELD_LIMIT} bytes")
+        elif len(self.pending) > CHUNK_LINE_LIMIT + 1:
             raise HTTPError(400, "endless line in a chunked body")
         if BAD_OCTET.search(self.pending.removesuffix(b"\r")):
             raise HTTPError(400, "control character in a chunked body")

@@ -219,6 +219,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.server, self.address = server, address or self.addr
         if server is not None:
             server.row[scoreboard.CONNECTIONS] += 1
+        self.input_left = False  # is there input that nobody has read?
         self.early = b""  # input that came while an answer was being made or sent
         self.pieces = []  # of a head that is not complete
         self.blank_bytes = self.head_bytes = 0
@@ -232,7 +233,6 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.command = self.path = ""
         self.headers = self.request = self.rfile = self.decoder = None
         self.close_connection = False  # after this answer
-        self.input_left = False  # the request was not read to its end
         self.status = None  # of the answer, once it has one
         self.unsent = []  # pieces of the answer to be sent together
         self.head_sent = False
@@ -248,8 +248,10 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         """Return what came early, then what the socket has."""
         if self.early:
             data, self.early = self.early, b""
-            return data
-        return super().recv(buffer_size)
+        else:
+            data = super().recv(buffer_size)
+            self.input_left = len(data) == buffer_size  # and probably more is waiting
+        return data
 
     def handle_read(self):
         try:
@@ -282,10 +284,11 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         else:
             self.parse_headers()
             length = http1.body_framing(self.request)
+            wants_continue = http1.expects_continue(self.request)
             if length == 0:
                 self.respond()
             else:
-                self.expect_body(length)
+                self.expect_body(length, wants_continue)
 
     def collect_head(self, data):
         if not self.pieces:
@@ -317,6 +320,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         head = b"".join(self.pieces)
         self.pieces.clear()
         self.blank_bytes = self.head_bytes = 0
+        if head.startswith(b"HEAD "):
+            self.command = "HEAD"  # also the answer to a malformed one has no content
         self.request = http1.parse_head(head)
         self.command, self.path, _, self.headers = self.request
         draining = self.server is not None and self.server.draining
@@ -328,13 +333,12 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def request_version(self):
         return "HTTP/{}.{}".format(*self.request.version)
 
-    def expect_body(self, length):
+    def expect_body(self, length, wants_continue):
         """Get ready for a body of *length* bytes, None if it is chunked; refuse it while it is still to come."""
         if length is not None and length > self.max_body:
             raise HTTPError(413, f"body of more than {self.max_body} bytes")
         if not self.handles(self.command):
             raise HTTPError(405, "no such method here")
-        wants_continue = http1.expects_continue(self.request)
         self.state = BODY
         self.body_bytes, self.body_started = 0, time.monotonic()
         self.deadline = self.body_started + self.body_timeout
@@ -575,16 +579,18 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         """The last byte has left: on to the next request, or close."""
         self.log_request()
         self.state = IDLE
-        closing, input_left = self.close_connection, self.input_left
+        closing = self.close_connection
+        # Who said "close" sends nothing more, so that no last answer is lost by closing at once.
+        at_once = self.request and not http1.keep_alive(self.request) and not self.input_left
         if self.rfile:
             self.rfile.close()
         self.reset_request()
         if not closing:
             self.await_request(self.idle_timeout)
-        elif input_left or self.early or self.ac_in_buffer:
-            self.linger()
-        else:
+        elif at_once and not self.early and not self.ac_in_buffer:
             self.close()
+        else:
+            self.linger()
 
     def log_request(self, aborted=False):
         """Take note of an answer that has been sent, or of one that was cut off."""

@@ -59,6 +59,7 @@ class Wire:
         self.sock = sock
         self.received = bytearray()
         self.ended = False  # the server has closed its side
+        self.was_reset = False  # and what we sent after that was refused
 
     def send(self, data):
         """Send *data*, unless the server closes before."""
@@ -70,13 +71,16 @@ class Wire:
         """Receive something or else send some of *data*; return the number of bytes sent."""
         self.turn_loop()
         readable, writable, _ = select.select([self.sock], [self.sock] if data else [], [], PATIENCE)
-        if readable:
-            piece = self.sock.recv(1 << 20)
-            self.received += piece
-            self.ended = not piece
-        elif writable:
-            return self.sock.send(data)
-        else:
+        try:
+            if readable:
+                piece = self.sock.recv(1 << 20)
+                self.received += piece
+                self.ended = not piece
+            elif writable:
+                return self.sock.send(data)
+        except ConnectionError:
+            self.ended = self.was_reset = True
+        if not readable and not writable:
             pytest.fail(f"silence; received until now: {bytes(self.received[-500:])}")
         return 0
 
@@ -163,6 +167,8 @@ def converse(wire, entry, cut=whole, before=b"", behind=b""):
         wire.step()
     answers, rest = parse_answers(wire.received, heads)
     assert not rest
+    # Who has said "close" and goes on sending may be reset; who is refused must be able to read why.
+    assert not wire.was_reset or (answers and answers[-1].status < 400)
     if answers and answers[-1].body == b"GET /probe":
         return answers[:-1], "open"
     return answers, "closed"
