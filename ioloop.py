@@ -58,7 +58,6 @@ class EventMap(dict):
         self.interest = {}  # descriptor -> events the poller watches for
         self.touched = set()  # descriptors to ask again before the next poll
         self.calls = collections.deque()  # functions waiting for the loop: append() and popleft() are atomic
-        self.woken = False  # is there something in the wake-up pipe that poll() has not read?
         self.wake_reader = self.wake_writer = None
         self.woken = False  # has somebody written to the pipe since the calls were last run?
         self.every_second = []  # functions that each sweep calls
@@ -101,7 +100,6 @@ class EventMap(dict):
         for fd, events in _poll(self.poller, timeout):
             if fd == self.wake_reader:
                 os.read(fd, 4096)
-                self.woken = False  # before the calls are run: one that comes now is run as well, or wakes again
             # A descriptor closed and used again since poll() returned is not in `interest` yet: stale event.
             elif fd in self.interest:
                 asyncore.readwrite(self[fd], events)
