@@ -379,6 +379,12 @@ def test_each_coding_is_a_representation_of_its_own(client):
     assert (head.fields["content-length"], head.fields["content-encoding"]) == ("7", "gzip")
 
 
+def test_codings_of_one_size_and_age_still_have_tags_of_their_own(www, client):
+    for suffix in ("", ".gz", ".br"):
+        make(www / f"twins.txt{suffix}", b"same size", MTIME)
+    assert len({tag_of(client, "/twins.txt", f"Accept-Encoding: {coding}") for coding in ("x", "gzip", "br")}) == 3
+
+
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
 def test_a_sibling_that_is_no_file_of_the_site_is_as_good_as_absent(client, coding):
     # A link to the outside (CVE-2024-42367), a FIFO, a folder.
@@ -528,6 +534,8 @@ def test_doubled_slashes_and_dots_are_one_way_to_the_same_file(client):
         "/%2fetc/passwd",
         "/%2Fetc/passwd",
         "/..%2foutside%2fsecret.txt",
+        "/dir2%2fpage.html",
+        "/dir2%2Fpage.html",
         "/out",
         "/out?x",
         "/outdir",
@@ -847,6 +855,21 @@ def test_a_small_file_leaves_in_one_piece_with_its_head(www, tmp_path, connect):
             client.get(target)
             calls = client.get("/calls").body.decode()
             assert calls.count("s") == 2, (target, calls)  # one for it, one for the answer to /calls before it
+
+
+def test_no_answer_keeps_a_descriptor(www, serve, connect):
+    server = serve("Files", handler={"root": str(www), "listing": True})
+    client = connect(server)
+    client.get("/gone")
+    before = server.descriptors()
+    targets = ["/digits.txt", "/dir2", "/dir2/", "/bare/", "/app.js", "/trap.js", "/gone", "/out", "/outdir", "/fifo"]
+    lines = ["", "Range: bytes=0-1", "Range: bytes=9999-", "If-None-Match: *", 'If-Match: "x"', "Accept-Encoding: gzip"]
+    for method in ("GET", "HEAD", "POST"):
+        for target in (*targets, "/folder.html", "/folder-index/", "/zero", "/.env"):
+            for line in lines:
+                client.get(target, line or "X: y", method=method)
+    client.get("/gone")
+    assert server.descriptors() == before
 
 
 # The clients that people use.
