@@ -1,8 +1,9 @@
 """Small WSGI applications for the tests: a request for /echo is answered by echo(), and so on.
 
-As a program it is async_wsgi.py with other class attributes, which come first as JSON:
+As a program it is async_wsgi.py with other class attributes, and a look for late channels every *sweep* seconds; they
+come first, as JSON:
 
-    python tests/apps.py '{"handler": {"request_timeout": 0.1}, "server": {}}' apps:application --threads 2
+    python tests/apps.py '{"handler": {"send_timeout": 1}, "server": {}, "sweep": 0.1}' apps:application --threads 2
 
 Environment: EVENTS -- file that gets a line for what no client can see, such as the end of a generator. A line ends
 with the query of the request, by which a test finds its own.
@@ -600,8 +601,10 @@ def late_file(environ, start_response):
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     import async_wsgi
+    import ioloop
 
     settings = json.loads(sys.argv.pop(1))
+    ioloop.SWEEP_INTERVAL = settings["sweep"]
 
     class Server(async_wsgi.AsyncWSGIServer):
         def set_app(self, application):

@@ -4,6 +4,7 @@ import ipaddress
 import json
 
 import pytest
+from conftest import python_command, running_servers
 from hypothesis import given
 from hypothesis import strategies as st
 from test_wsgi import TESTS
@@ -145,57 +146,60 @@ def is_proxy(address):
 
 # Over the wire.
 
+OPTIONS = ["--trusted-proxy", "192.0.2.0/24", "--trusted-proxy", "127.0.0.0/8", "--script-name", "/environment"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    command = python_command("async_wsgi.py", "--port", 0, *OPTIONS, "apps:application")
+    with running_servers(tmp_path_factory.mktemp("proxied")) as run:
+        yield run(command, cwd=TESTS).wait_started()
+
 
 @pytest.fixture
-def environ(start, connect):
-    """Return a function that gives the environ the application finds behind a server with *options*."""
-
-    def environ(options, *request):
-        server = start("async_wsgi.py", "apps:application", *options, cwd=TESTS)
-        return {name: value for name, (_, value) in json.loads(connect(server).get(*request).body).items()}
-
-    return environ
+def environ(server, connect):
+    """Return a function that gives the environ which the application finds."""
+    return lambda *request: {name: value for name, (_, value) in json.loads(connect(server).get(*request).body).items()}
 
 
 def test_trusted_proxy_is_believed(environ):
     found = environ(
-        ["--trusted-proxy", "192.0.2.0/24", "--trusted-proxy", "127.0.0.0/8"], "/environment",
-        "X-Forwarded-For: 1.1.1.1, 203.0.113.7, 192.0.2.1", "X-Forwarded-Proto: https",
+        "/environment/environment", "X-Forwarded-For: 1.1.1.1, 203.0.113.7, 192.0.2.1", "X-Forwarded-Proto: https",
         "X-Forwarded-Host: example.org:8443",
     )  # fmt: skip
     assert (found["REMOTE_ADDR"], found["REMOTE_PORT"]) == ("203.0.113.7", "")
     assert (found["wsgi.url_scheme"], found["HTTP_HOST"]) == ("https", "example.org:8443")
 
 
-def test_other_proxy_is_not_believed(environ):
-    found = environ(
-        ["--trusted-proxy", "192.0.2.1"], "/environment", "X-Forwarded-For: 1.1.1.1", "Forwarded: for=1.1.1.1"
-    )
-    assert found["REMOTE_ADDR"] == "127.0.0.1" and found["REMOTE_PORT"] != ""
+def test_other_proxy_is_not_believed(start, connect):
+    server = start("async_wsgi.py", "apps:application", "--trusted-proxy", "192.0.2.1", cwd=TESTS)
+    answer = connect(server).get("/environment", "X-Forwarded-For: 1.1.1.1", "Forwarded: for=1.1.1.1")
+    assert json.loads(answer.body)["REMOTE_ADDR"][1] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("host", ["a b", "evil/path", "<script>", "a@b?c"])
 def test_host_that_is_none_is_not_believed(environ, host):
-    found = environ(["--trusted-proxy", "127.0.0.1"], "/environment", f"X-Forwarded-Host: {host}")
-    assert found["HTTP_HOST"] == "a"
+    assert environ("/environment/environment", f"X-Forwarded-Host: {host}")["HTTP_HOST"] == "a"
 
 
 @pytest.mark.parametrize(
     ("target", "path"),
     [
-        ("/prefix/environment", "/environment"),
-        ("/environment/x", "/environment/x"),
-        ("/prefix/%65nvironment", "/environment"),
+        ("/environment/environment", "/environment"),
+        ("/environmen%74/%65nvironment", "/environment"),
+        ("/environment/environment/x", "/environment/x"),
     ],
 )
 def test_script_name_is_taken_off_the_path_if_the_proxy_has_left_it(environ, target, path):
-    found = environ(["--script-name", "/prefix"], target)
-    assert (found["SCRIPT_NAME"], found["PATH_INFO"]) == ("/prefix", path)
+    found = environ(target)
+    assert (found["SCRIPT_NAME"], found["PATH_INFO"]) == ("/environment", path)
 
 
-def test_script_name_matches_whole_segments_only(start, connect):
-    server = start("async_wsgi.py", "apps:application", "--script-name", "/environment", cwd=TESTS)
-    client = connect(server)
-    assert client.get("/environmentx").body == b"hello"
-    found = json.loads(client.get("/environment/environment").body)
-    assert found["PATH_INFO"][1] == "/environment"
+def test_script_name_is_whole_segments(server, connect):
+    assert connect(server).get("/environmentx").body == b"hello"
+
+
+def test_path_without_the_script_name_is_as_it_comes(start, connect):
+    server = start("async_wsgi.py", "apps:application", "--script-name", "/prefix", cwd=TESTS)
+    found = json.loads(connect(server).get("/environment/x").body)
+    assert (found["SCRIPT_NAME"][1], found["PATH_INFO"][1]) == ("/prefix", "/environment/x")

@@ -29,7 +29,7 @@ def start_threads(tmp_path, events):
     with running_servers(tmp_path) as run:
 
         def start(threads, *options, handler=None, server=None, environment=None):
-            settings = json.dumps({"handler": handler or {}, "server": server or {}})
+            settings = json.dumps({"handler": handler or {}, "server": server or {}, "sweep": 0.1})
             static = f"/static={tmp_path / 'static'}"
             command = python_command(
                 "tests/apps.py", settings, "--port", 0, "--threads", threads, "--static", static, *options,
@@ -177,8 +177,7 @@ def test_time_limit_is_for_the_first_byte_only(start_threads, connect, events):
     client = connect(server)
     ask(client, "/stepwise?s")
     assert client.reader.readline().startswith(b"HTTP/1.1 200")
-    # Two looks for late channels, one a second, pass.
-    client.sock.settimeout(2.2)
+    client.sock.settimeout(1)  # many looks for late channels
     while client.reader.readline() != b"\r\n":
         pass
     assert client.reader.read(10) == b"5\r\nfirst\r\n"
