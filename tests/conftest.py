@@ -34,6 +34,11 @@ def pytest_configure():
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
 
 
+def pytest_collection_finish():
+    # Only what tests make can leak: without this every leak check walks through all modules again.
+    gc.freeze()
+
+
 def wait_until(condition, what, patience=PATIENCE):
     """Return what *condition()* returns once that is true; fail the test when it does not become so."""
     deadline = time.monotonic() + patience
