@@ -1,0 +1,76 @@
+"""The prose holds what it promises: what it names is there, and its links lead somewhere."""
+
+import ast
+import functools
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MAP = ROOT / "docs" / "rfc.md"
+
+# What docs/rfc.md says between backquotes of code, tests and raw requests.
+CODE = re.compile(r"(\w+\.py): (\w+)")
+TEST = re.compile(r"(test_\w+\.py)::(test_\w+)")
+CORPUS = re.compile(r"((?:valid|invalid)/\S+\.http)")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def spans(page):
+    return sorted(set(re.findall(r"`([^`\n]+)`", page.read_text())))
+
+
+@functools.cache
+def names_in(path):
+    """Return what the source at *path* defines: functions, classes and whatever a value is assigned to."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+def exists(reference):
+    if match := CODE.fullmatch(reference):
+        return match[2] in names_in(ROOT / match[1])
+    if match := TEST.fullmatch(reference):
+        return match[2] in names_in(ROOT / "tests" / match[1])
+    if match := CORPUS.fullmatch(reference):
+        return any((ROOT / "tests" / "requests").glob(match[1]))
+    return (ROOT / reference).is_file()
+
+
+def test_what_the_rfc_map_names_exists():
+    references = [span for span in spans(MAP) if ".py" in span or ".http" in span]
+    assert len(references) > 200
+    assert [reference for reference in references if not exists(reference)] == []
+
+
+def test_each_section_of_the_rfc_map_tells_code_or_why_not_and_comes_once():
+    sections, tables = [], re.split("^## ", MAP.read_text(), flags=re.M)
+    for table in tables:
+        for row in re.findall(r"^\| (§.*) \|$", table, re.M):
+            section, answer, code, tests = row.split(" | ")
+            sections.append((table.partition("\n")[0], section))
+            assert answer.strip(), row
+            assert not answer.startswith("yes") or (code.strip(" -") and tests.strip(" -")), row
+    assert len(sections) > 100
+    assert len(sections) == len(set(sections))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_lead_somewhere(page):
+    targets = [link.partition("#")[0] for link in LINK.findall(page.read_text()) if "://" not in link]
+    missing = [target for target in targets if target and not (page.parent / target).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_that_are_named_exist(page):
+    named = [span for span in spans(page) if re.fullmatch(r"[\w./-]+\.md", span)]
+    missing = [name for name in named if not ((ROOT / name).exists() or (page.parent / name).exists())]
+    assert not missing
