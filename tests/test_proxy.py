@@ -1,10 +1,17 @@
 """Who the client is behind proxies: tables, hostile text, and the real server."""
 
+import hashlib
 import ipaddress
 import json
+import os
+import re
+import shutil
+import socket
+import subprocess
 
 import pytest
-from conftest import python_command, running_servers
+import requests
+from conftest import ROOT, python_command, running_servers, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 from test_wsgi import TESTS
@@ -203,3 +210,54 @@ def test_path_without_the_script_name_is_as_it_comes(start, connect):
     server = start("async_wsgi.py", "apps:application", "--script-name", "/prefix", cwd=TESTS)
     found = json.loads(connect(server).get("/environment/x").body)
     assert (found["SCRIPT_NAME"][1], found["PATH_INFO"][1]) == ("/prefix", "/environment/x")
+
+
+class Elsewhere(requests.adapters.HTTPAdapter):
+    """Connects from an address that is not the trusted proxy's."""
+
+    def init_poolmanager(self, *arguments, **options):
+        super().init_poolmanager(*arguments, source_address=("127.0.0.2", 0), **options)
+
+
+@pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
+def test_nginx_as_the_docs_configure_it(start, connect, tmp_path):
+    options = ["--trusted-proxy", "127.0.0.1", "--script-name", "/shop", "--static", f"/shop/static={ROOT / 'www'}"]
+    environment = {**os.environ, "EVENTS": str(tmp_path / "events")}
+    server = start("async_wsgi.py", "apps:application", *options, cwd=TESTS, env=environment)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    block = re.search(r"```nginx\n(.*?)```", (ROOT / "docs" / "wsgi.md").read_text(), re.DOTALL)[1]
+    block = block.replace("listen 80;", f"listen 127.0.0.1:{port};").replace(":9000", f":{server.port}")
+    paths = "".join(
+        f"{kind}_temp_path {tmp_path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    configuration = tmp_path / "nginx.conf"
+    user = "user root;" if os.getuid() == 0 else ""
+    http = f"access_log off; {paths} {block}"
+    configuration.write_text(f"{user} daemon off; pid {tmp_path}/pid; error_log stderr; events {{}} http {{ {http} }}")
+    nginx = subprocess.Popen(["nginx", "-e", "stderr", "-p", tmp_path, "-c", configuration], stderr=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}/shop"
+        wait_until(lambda: accepts(port), "nginx")
+        session = requests.Session()
+        session.mount("http://", Elsewhere())
+        session.headers = {"X-Forwarded-For": "1.1.1.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil",
+                           "Forwarded": "for=1.1.1.1;host=evil;proto=https"}  # fmt: skip
+        with session:
+            found = {name: value for name, (_, value) in session.get(url + "/environment").json().items()}
+            assert (found["REMOTE_ADDR"], found["wsgi.url_scheme"]) == ("127.0.0.2", "http")
+            assert (found["SCRIPT_NAME"], found["PATH_INFO"]) == ("/shop", "/environment")
+            assert found["HTTP_HOST"] == f"127.0.0.1:{port}"
+            page = session.get(url + "/static/index.html").content
+            assert page == (ROOT / "www" / "index.html").read_bytes()
+            body = os.urandom(3_000_000)
+            assert session.post(url + "/digest", data=body).text.split()[1] == hashlib.sha256(body).hexdigest()
+            assert session.get(url + "/pieces?n").content == b"onetwothree"
+    finally:
+        nginx.terminate()
+        nginx.wait()
+
+
+def accepts(port):
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
