@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import time
 from pathlib import Path
 
@@ -695,3 +696,113 @@ def test_slow_readers_of_a_generated_answer_cost_little_memory(start, connect, o
 def memory(pid):
     """Return the resident memory of process *pid* in bytes."""
     return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
+
+
+# Files beside the application.
+
+
+@pytest.fixture
+def with_files(start, connect, tmp_path):
+    """A connection to a server with an application and two folders."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "index.html").write_text(f"index of {name}")
+    (tmp_path / "secret").write_text("secret")
+    options = ["--static", f"/static={tmp_path / 'a'}", "--static", f"/more/files={tmp_path / 'b'}"]
+    return connect(start("async_wsgi.py", "apps:application", *options, cwd=TESTS))
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body"),
+    [
+        ("/static/", 200, b"index of a"),
+        ("/static/index.html?v=1", 200, b"index of a"),
+        ("/more/files/index.html", 200, b"index of b"),
+        ("/static/none", 404, None),
+        ("/static/../secret", 404, None),
+        ("/static/%2e%2e/secret", 404, None),
+        ("/static/../hello", 404, None),  # what begins there stays there
+        ("/static", 200, b"hello"),  # the rest is the application's
+        ("/staticfile", 200, b"hello"),
+        ("/more/", 200, b"hello"),
+        ("/hello", 200, b"hello"),
+    ],
+)
+def test_static_folders_are_served_as_files(with_files, path, status, body):
+    answer = with_files.get(path)
+    assert answer.status == status
+    assert body is None or answer.body == body
+    assert_usable(with_files)
+
+
+def test_static_files_have_what_files_have(with_files):
+    file = with_files.get("/static/index.html")
+    assert with_files.get("/static/index.html", f"If-None-Match: {file.fields['etag']}").status == 304
+    assert with_files.get("/static/index.html", "Range: bytes=0-4").body == b"index"
+    assert with_files.get("/static/index.html", method="HEAD").fields["content-length"] == "10"
+    answer = with_files.get("/static/index.html", method="DELETE")
+    assert answer.status == 405 and "GET" in answer.fields["allow"]
+
+
+def test_upload_to_a_static_file_is_refused_before_its_body(with_files):
+    with_files.send(b"POST /static/index.html HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+    assert with_files.read_answer().status == 405
+
+
+# What is named on the command line.
+
+
+@pytest.fixture
+def module(tmp_path):
+    """The folder of a module `site_of_test` with applications in several places."""
+    (tmp_path / "site_of_test.py").write_text(
+        "class Site:\n"
+        "    def app(environ, start_response):\n"
+        "        start_response('200 OK', [])\n"
+        "        return [b'found']\n"
+        "application = Site.app\n"
+        "number = 5\n"
+        "def make():\n"
+        "    return application\n"
+    )
+    (tmp_path / "raises.py").write_text("raise ValueError('at import')\n")
+    (tmp_path / "misses.py").write_text("import no_such_module_either\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "spec", ["site_of_test", "site_of_test:application", "site_of_test:Site.app", "site_of_test:make()"]
+)
+def test_application_is_found(start, connect, module, spec):
+    assert connect(start("async_wsgi.py", spec, cwd=module)).get("/").body == b"found"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("no_such_module:application", "no module named 'no_such_module'"),
+        ("site_of_test:nothing", "has no 'nothing'"),
+        ("site_of_test:Site.nothing", "has no 'nothing'"),
+        ("site_of_test:number", "is not callable"),
+        ("site_of_test:app:app", "not a module:callable"),
+        ("site-of-test", "not a module:callable"),
+    ],
+)
+def test_application_that_is_not_there_is_one_line(module, spec, message):
+    status, lines = fail_to_start(module, spec)
+    assert status == 2
+    assert message in lines[-1] and "Traceback" not in "\n".join(lines)
+
+
+@pytest.mark.parametrize(("spec", "message"), [("raises", "at import"), ("misses", "no_such_module_either")])
+def test_application_that_cannot_be_loaded_shows_its_traceback(module, spec, message):
+    status, lines = fail_to_start(module, spec)
+    assert status not in (0, 2)
+    assert "Traceback (most recent call last):" in lines and message in lines[-1]
+
+
+def fail_to_start(folder, spec):
+    """Return (exit status, lines on stderr) of a server that does not come up."""
+    command = python_command("async_wsgi.py", "--port", 0, spec)
+    ended = subprocess.run(command, cwd=folder, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+    return ended.returncode, ended.stderr.splitlines()
