@@ -85,6 +85,8 @@ class Fields(dict):
     def __missing__(self, name: str):
         return dict.get(self, name.lower())
 
+    exact = dict.get  # for a name that is lower-case already
+
     def get(self, name: str, default=None):
         return dict.get(self, name.lower(), default)
 
@@ -117,7 +119,7 @@ def parse_head(head: bytes) -> Request:
     method, target, version = parse_request_line(lines[0])
     fields = parse_fields(lines[1:])
     target, authority = parse_target(method, target)
-    host = fields["host"]
+    host = fields.exact("host")
     if host is None and version >= (1, 1):
         raise HTTPError(400, "HTTP/1.1 request without Host (RFC 9112 §3.2)")
     if host and not AUTHORITY.fullmatch(host):
@@ -208,7 +210,7 @@ def body_framing(request: Request) -> int | None:
     The one place that decides where a request ends. Raise HTTPError 400 when in doubt, 413 for a length
     beyond any limit, 501 for a transfer coding other than chunked.
     """
-    coding, length = request.fields.get("transfer-encoding"), request.fields.get("content-length")
+    coding, length = request.fields.exact("transfer-encoding"), request.fields.exact("content-length")
     if coding is not None:
         if length is not None:
             raise HTTPError(400, "both Transfer-Encoding and Content-Length")
@@ -230,7 +232,7 @@ def body_framing(request: Request) -> int | None:
 
 def keep_alive(request: Request) -> bool:
     """Tell whether the client wants the connection kept after the answer (RFC 9112 §9.3)."""
-    connection = request.fields.get("connection")
+    connection = request.fields.exact("connection")
     if connection is None:
         return request.version >= (1, 1)
     options = [option.strip(" \t") for option in connection.lower().split(",")]
@@ -239,7 +241,7 @@ def keep_alive(request: Request) -> bool:
 
 def expects_continue(request: Request) -> bool:
     """Tell whether the client waits for 100 before it sends the body; raise HTTPError 417 (RFC 9110 §10.1.1)."""
-    expect = request.fields.get("expect")
+    expect = request.fields.exact("expect")
     if expect is None or request.version < (1, 1):
         return False
     if expect.lower() != "100-continue":

@@ -87,6 +87,7 @@ OWN_FIELDS = {
 
 # Only pure functions are remembered: the answer for a second never changes.
 http_date = functools.lru_cache(maxsize=256)(conditional.http_date)
+last_modified = functools.lru_cache(maxsize=256)(conditional.last_modified)
 
 
 def url_normalize(path):
@@ -418,7 +419,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.send_response(code, message)
         self.send_header("Content-Type", media_type)
         self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_length(len(body))
         if code == 405:
             self.send_header("Allow", self.allowed_methods())
         elif code == 503:
@@ -437,12 +438,19 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     def send_header(self, keyword, value):
         """Add a field to the head; raise ValueError for one that would break it apart."""
-        self.head.append(http1.field_line(keyword, value))
+        line = http1.field_line(keyword, value)
         keyword = keyword.lower()
         if keyword == "content-length":
-            self.length = int(value)
-        elif keyword == "connection" and value.lower() == "close":
-            self.close_connection = True
+            self.send_length(int(value))
+        elif keyword != "connection":
+            self.head.append(line)
+        elif value.lower() == "close":
+            self.close_connection = True  # end_headers() says so
+
+    def send_length(self, length):
+        """Add a Content-Length of so many bytes to the head."""
+        self.length = length
+        self.head.append(f"Content-Length: {length}")
 
     def end_headers(self):
         """Decide how the body is framed (RFC 9112 §6) and queue the head; it leaves with the body's first bytes."""
@@ -579,18 +587,16 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         """The last byte has left: on to the next request, or close."""
         self.log_request()
         self.state = IDLE
-        closing = self.close_connection
-        # Who said "close" sends nothing more, so that no last answer is lost by closing at once.
-        at_once = self.request and not http1.keep_alive(self.request) and not self.input_left
         if self.rfile:
             self.rfile.close()
+        closing, request = self.close_connection, self.request
         self.reset_request()
         if not closing:
             self.await_request(self.idle_timeout)
-        elif at_once and not self.early and not self.ac_in_buffer:
-            self.close()
-        else:
+        elif self.input_left or self.early or self.ac_in_buffer or not request or http1.keep_alive(request):
             self.linger()
+        else:
+            self.close()  # a client that asked for it sends nothing more
 
     def log_request(self, aborted=False):
         """Take note of an answer that has been sent, or of one that was cut off."""
@@ -707,7 +713,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def do_OPTIONS(self):
         self.send_response(200)
         self.send_header("Allow", self.allowed_methods())
-        self.send_header("Content-Length", "0")
+        self.send_length(0)
         self.end_headers()
 
     def send_head(self):
@@ -721,7 +727,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         if stat.S_ISDIR(facts.st_mode):
             os.close(fd)
             return self.redirect_to_folder(path)
-        for coding in conditional.preferred_codings(self.headers.get("accept-encoding", "")):
+        accepted = self.headers.exact("accept-encoding")
+        for coding in conditional.preferred_codings(accepted) if accepted else ():
             try:
                 sibling, sibling_facts = self.open_path(path + self.coding_suffixes[coding])
             except (HTTPError, OSError):
@@ -743,7 +750,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             unsatisfied = {"Content-Range": conditional.unsatisfied_range(facts.st_size)} if status == 416 else {}
             raise HTTPError(status, "precondition or range", unsatisfied)
         self.send_response(status)
-        self.head.append(file_fields(etag, conditional.last_modified(facts.st_mtime, now), self.cache))
+        self.head.append(file_fields(etag, last_modified(facts.st_mtime, int(now)), self.cache))
         if status == 304:
             file.close()
             self.end_headers()
@@ -752,7 +759,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         if status == 206:
             self.send_header("Content-Range", conditional.content_range(start, stop, facts.st_size))
             file.seek(start)
-        self.send_header("Content-Length", str(stop - start))
+        self.send_length(stop - start)
         self.end_headers()
         return FileProducer(file, self.chunk_size, stop - start)
 
@@ -809,7 +816,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.send_response(301)
         self.send_header("Location", "/" + target.lstrip("/") + "/" + mark + query)
         self.send_header("Cache-Control", "no-store")  # without it browsers keep a 301 for ever
-        self.send_header("Content-Length", "0")
+        self.send_length(0)
         self.end_headers()
 
     def send_listing(self, path):
@@ -832,7 +839,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Cache-Control", "no-store")  # there is no validator to ask again with
         self.send_header("Vary", "Accept")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_length(len(body))
         self.end_headers()
         self.push(body)
 
@@ -954,7 +961,9 @@ class AsyncServer(asyncore.dispatcher):
         """Tell whether to leave a new connection to a worker that has fewer; not for ever, for it may be stuck."""
         mine = self.row[scoreboard.CONNECTIONS]
         for row in self.siblings:
-            if row[scoreboard.CONNECTIONS] < mine and row[scoreboard.STATE] == scoreboard.SERVING:
+            theirs = row[scoreboard.CONNECTIONS]
+            # A quarter more is no matter: exactly even, a thousand newcomers would be let in one by one.
+            if theirs + theirs // 4 < mine and row[scoreboard.STATE] == scoreboard.SERVING:
                 if self.yielded == self.yields:
                     break
                 self.yielded += 1
