@@ -147,24 +147,33 @@ class Master:
         row = next((row for row in self.board if row[scoreboard.PID] == 0), None)
         if row is None:
             return False  # too many are still leaving
-        ready_reader, ready_writer = os.pipe()
+        try:
+            ready_reader, ready_writer = os.pipe()
+        except OSError as error:
+            return self.cannot_fork(error)
+        # Before the fork, or they could overwrite what a quick child has already written.
+        row[scoreboard.STARTED], row[scoreboard.STATE] = int(time.time()), scoreboard.BOOTING
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # none may meet the child while it has our handlers
         try:
             pid = os.fork()
         except OSError as error:
-            log.error("cannot fork: %s", error.strerror)
+            scoreboard.clear(row)
             os.close(ready_reader)
-            self.credit = 0.0
-            return False
+            return self.cannot_fork(error)
         else:
             if pid == 0:
                 self.become_worker(row, ready_writer, ready_reader)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             os.close(ready_writer)
-        row[scoreboard.PID], row[scoreboard.STARTED], row[scoreboard.STATE] = pid, int(time.time()), scoreboard.BOOTING
+        row[scoreboard.PID] = pid
         self.workers[pid] = Worker(pid, row, ready_reader, replaces)
         return True
+
+    def cannot_fork(self, error):
+        log.error("cannot fork: %s", error.strerror)
+        self.credit = 0.0  # not again at once
+        return False
 
     def become_worker(self, row, ready_writer, ready_reader):
         """The child's life, from fork to exit."""
@@ -250,7 +259,7 @@ class Master:
         """Have the worn replaced, kill the overdue, and those whose loop stands still; they show their stack."""
         now = time.monotonic()
         # What passed while the master itself was stopped, or the machine suspended, is nobody's fault.
-        awake, self.checked = min(now - self.checked, 2 * TICK), now
+        awake, self.checked = min(now - self.checked, TICK), now
         for worker in self.workers.values():
             if worker.leave_by is not None:
                 if now >= worker.leave_by:

@@ -1,0 +1,487 @@
+"""The master and its workers: those that die, hang, leak or are replaced, and that no request is lost over it."""
+
+import contextlib
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from conftest import PATIENCE, ROOT, Client, group_members, python_command, running_servers, wait_until
+
+GOOD = """
+import ctypes, os, sys
+
+VERSION = b"1"
+kept = []
+
+def spin():
+    open("spinning", "w").close()
+    while True:
+        pass
+
+FAULTS = {
+    "/segfault": lambda: ctypes.string_at(0),
+    "/_exit": lambda: os._exit(0),
+    "/_exit5": lambda: os._exit(5),
+    "/exit": lambda: sys.exit(5),
+    "/spin": spin,
+    "/leak": lambda: kept.append(b"x" * 2**24),
+}
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path in FAULTS:
+        FAULTS[path]()
+    length = len(environ["wsgi.input"].read())
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    if path == "/download":
+        return (bytes(65536) for _ in range(100))
+    return [b"%d %s %d" % (os.getpid(), VERSION, length)]
+"""
+
+
+@pytest.fixture
+def start_app(start, tmp_path):
+    """Return a function that serves the application GOOD, in the file faulty.py of *tmp_path*."""
+    (tmp_path / "faulty.py").write_text(GOOD)
+
+    def start_it(*options):
+        # Cached bytecode is told from new source by whole seconds: too coarse for us.
+        command = ("-B", ROOT / "async_wsgi.py", "--port", "0", "faulty:application", *options)
+        return servers([sys.executable, *map(str, command)], cwd=tmp_path).wait_started()
+
+    with running_servers(tmp_path) as servers:
+        yield start_it
+
+
+class Load:
+    """Clients that ask on kept connections, in threads, as long as the `with` block runs; failed ones are counted."""
+
+    def __init__(self, server, clients=4):
+        self.server, self.failures, self.bodies = server, [], []
+        self.done = threading.Event()
+        self.threads = [threading.Thread(target=self.ask) for _ in range(clients)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        for thread in self.threads:
+            thread.join()
+
+    def ask(self):
+        while not self.done.is_set():
+            try:
+                sock = socket.create_connection((self.server.host, self.server.port), PATIENCE)
+                with contextlib.closing(Client(sock)) as client:
+                    kept = True
+                    while kept and not self.done.is_set():
+                        answer = client.get("/")
+                        self.bodies.append(answer.body)
+                        kept = answer.fields["connection"] == "keep-alive"
+            except (OSError, AssertionError) as error:
+                self.failures.append(error)
+
+
+def worker_of(client):
+    return int(client.get("/").body.split()[0])
+
+
+def lines_with(server, text):
+    return [line for line in server.log_lines() if text in line]
+
+
+def wait_logged(server, text):
+    return wait_until(lambda: lines_with(server, text), f"line {text!r} in the log")
+
+
+def end_of(client):
+    """Wait until the connection of *client* is gone, whatever comes before."""
+    with contextlib.suppress(ConnectionResetError):
+        client.read_rest()
+
+
+# Workers that die (P1-P5).
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        ("kill", "SIGKILL"),
+        ("/segfault", "SIGSEGV"),
+        ("/_exit", "status 0"),
+        ("/_exit5", "status 5"),
+    ],
+)
+def test_worker_that_dies_is_replaced_and_logged(start_app, connect, fault, cause):
+    server = start_app("-w", 2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    client = connect(server)
+    pid = worker_of(client)
+    if fault == "kill":
+        os.kill(pid, signal.SIGKILL)
+    else:
+        client.send(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % fault.encode())
+    wait_until(lambda: pid not in server.workers(), "death")
+    wait_until(lambda: len(set(server.workers()) - {pid}) == 2, "replacement", patience=2)
+    assert worker_of(connect(server)) != pid
+    assert [line for line in server.stop() if f"worker {pid} ended with {cause}" in line]
+
+
+def test_exit_of_the_application_is_an_error_of_one_request(start_app, connect):
+    server = start_app()
+    server.may_complain = True  # that shows where
+    client = connect(server)
+    pid = worker_of(client)
+    assert client.get("/exit").status == 500
+    assert worker_of(client) == pid
+
+
+def test_crash_loop_is_braked(start_app, connect):
+    """At most as many starts a second as there are workers, and a master that has nothing to do."""
+    server = start_app("-w", 2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    began, cpu = time.monotonic(), server.cpu_seconds()
+    while time.monotonic() < began + 3:
+        client = connect(server)
+        client.send(b"GET /_exit HTTP/1.1\r\nHost: a\r\n\r\n")
+        end_of(client)
+    elapsed = time.monotonic() - began
+    assert 4 <= len(lines_with(server, "starting another")) <= 2 * (elapsed + 1) + 2
+    assert server.cpu_seconds() - cpu < 0.1 * elapsed
+    assert connect(server).get("/").status == 200
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "shown"),
+    [
+        ("raise LookupError('cannot boot')", 1, "LookupError: cannot boot"),
+        ("import sys; sys.exit(3)", 3, ""),
+        ("import sys; sys.exit('no database')", 1, "no database"),
+        ("import os; os._exit(0)", 1, ""),
+    ],
+)
+def test_application_that_cannot_boot_ends_the_server(tmp_path, source, status, shown):
+    (tmp_path / "broken_app.py").write_text(source)
+    began = time.monotonic()
+    process = subprocess.Popen(
+        python_command("async_wsgi.py", "--port", 0, "-w", 4, "broken_app:application"),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    _, log = process.communicate(timeout=PATIENCE)
+    assert process.returncode == status
+    assert log.count(shown) == 1 or not shown
+    assert time.monotonic() - began < 5
+    assert not group_members(process.pid)
+
+
+FORKS = """
+import os, resource, signal, sys, time
+sys.path.insert(0, sys.argv[1])
+import logging, prefork, scoreboard
+logging.basicConfig()
+if os.getuid() == 0:
+    os.setuid(54321)  # root is not bound by the limit
+soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+
+def work(row, ready):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    ready()
+    print("serving", flush=True)
+    while True:
+        time.sleep(1)
+
+def lift():
+    resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
+
+resource.setrlimit(resource.RLIMIT_NPROC, (1 if os.getuid() != 54321 else 0, hard))
+master = prefork.Master(work, 2, scoreboard.make_board(8), lambda: None, lift)
+master.catch_signals()
+print("http://127.0.0.1:1/", flush=True)
+sys.exit(master.run())
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    with running_servers(tmp_path) as servers:
+        yield servers
+
+
+def test_fork_that_fails_is_tried_again(run):
+    server = run([sys.executable, "-c", FORKS, str(ROOT)]).wait_started()
+    wait_logged(server, "cannot fork: Resource temporarily unavailable")
+    cpu = server.cpu_seconds()
+    time.sleep(0.3)
+    assert server.cpu_seconds() - cpu < 0.1, "it spins"
+    server.signal(signal.SIGUSR1)
+    wait_until(lambda: len(lines_with(server, "serving")) == 2, "recovery")
+    server.stop()
+    assert server.wait() == 0
+
+
+def test_master_without_descriptors_tries_again(start_app, connect):
+    server = start_app("-w", 2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    client = connect(server)
+    client.send(b"GET /_exit HTTP/1.1\r\nHost: a\r\n\r\n")
+    end_of(client)
+    wait_logged(server, "cannot fork: Too many open files")
+    assert connect(server).get("/").status == 200
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
+    wait_until(lambda: len(server.workers()) == 2, "recovery")
+
+
+def test_children_that_are_not_workers_are_no_alarm(run, connect):
+    """P14: as process 1 of a container the master is given everybody's orphans."""
+    command = python_command("httpd.py", "--port", 0, "-w", 2)
+    server = run(["sh", "-c", 'sh -c "exit 3" & sleep 0.5 & exec "$@"', "sh", *command], cwd=ROOT / "www")
+    server.wait_started()
+    wait_until(lambda: len(server.workers()) == 2, "reaping of the strangers")
+    assert connect(server).get("/").status == 200
+    assert server.stop() == []
+
+
+# Workers that hang (P6, P9).
+
+
+def test_worker_that_hangs_shows_its_stack_and_is_replaced(start_app, connect, tmp_path):
+    server = start_app("-w", 2, "--timeout", 2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    stuck = connect(server)
+    pid = worker_of(stuck)
+    stuck.send(b"GET /spin HTTP/1.1\r\nHost: a\r\n\r\n")
+    wait_until((tmp_path / "spinning").exists, "endless loop")
+    for _ in range(20):  # the other serves
+        client = connect(server)
+        assert worker_of(client) != pid
+        client.close()
+    end_of(stuck)
+    wait_until(lambda: len(set(server.workers()) - {pid}) == 2, "replacement")
+    log = "\n".join(server.stop())
+    assert f"worker {pid} hangs" in log
+    assert re.search(r'faulty\.py", line \d+ in spin', log)
+
+
+@pytest.mark.parametrize("everybody", [False, True])
+def test_time_while_the_master_was_stopped_is_nobodys_fault(start_app, connect, everybody):
+    """A stopped master, or a machine that slept."""
+    server = start_app("-w", 2, "--timeout", 3)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    workers = sorted(server.workers())
+    client = connect(server)
+    stopped = [*workers, server.pid] if everybody else [server.pid]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    if not everybody:
+        assert client.get("/").status == 200
+    time.sleep(3.5)  # longer than --timeout
+    for pid in reversed(stopped):
+        os.kill(pid, signal.SIGCONT)
+    assert client.get("/").status == 200
+    time.sleep(1.5)  # in which the master looks again
+    assert sorted(server.workers()) == workers
+    assert server.stop() == []
+
+
+# Workers that are worn (P7).
+
+
+def test_worn_workers_are_replaced_one_at_a_time(start_app):
+    server = start_app("-w", 2, "--max-requests", 200)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    with Load(server) as load:
+        counts = set()
+
+        def three_replaced():
+            counts.add(len(server.workers()))
+            return len(lines_with(server, "takes the place of")) >= 3
+
+        wait_until(three_replaced, "replacement of three")
+    assert not load.failures
+    assert min(counts) == 2
+    assert len({body.split()[0] for body in load.bodies}) >= 3
+
+
+def test_worker_that_leaks_is_replaced(start_app, connect):
+    server = start_app("--max-rss", 100)
+    pid = worker_of(connect(server))
+    client = connect(server)
+    for _ in range(8):
+        assert client.get("/leak").status == 200
+    wait_until(lambda: server.workers() and pid not in server.workers(), "replacement")
+    assert worker_of(connect(server)) != pid
+
+
+# Reload (P12).
+
+
+def test_reload_brings_new_code_and_loses_no_request(start_app, tmp_path):
+    server = start_app("-w", 2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    before = set(server.workers())
+    with Load(server) as load:
+        wait_until(lambda: len(load.bodies) > 100, "load")
+        (tmp_path / "faulty.py").write_text(GOOD.replace('VERSION = b"1"', 'VERSION = b"2"'))
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: len(server.workers()) == 2 and not before & set(server.workers()), "reload")
+        seen = len(load.bodies)
+        wait_until(lambda: len(load.bodies) > seen + 100, "load")
+    assert not load.failures
+    assert load.bodies[0].split()[1] == b"1"
+    assert {body.split()[1] for body in load.bodies[seen + 10 :]} == {b"2"}
+
+
+def test_broken_application_on_reload_keeps_the_old(start_app, connect, tmp_path):
+    server = start_app("-w", 2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    before = set(server.workers())
+    (tmp_path / "faulty.py").write_text("def application(:")
+    server.signal(signal.SIGHUP)
+    wait_logged(server, "the old ones stay")
+    assert set(server.workers()) == before
+    assert connect(server).get("/").body.split()[1] == b"1"
+    (tmp_path / "faulty.py").write_text(GOOD.replace('VERSION = b"1"', 'VERSION = b"2"'))
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: len(server.workers()) == 2 and not before & set(server.workers()), "reload")
+    assert connect(server).get("/").body.split()[1] == b"2"
+    server.may_complain = True
+    assert sum("SyntaxError" in line for line in server.stop()) == 1
+
+
+def test_flood_of_signals_does_no_harm(start_app, connect):
+    server = start_app("-w", 2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    for _ in range(300):
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
+            server.signal(number)
+    assert connect(server).get("/").status == 200
+    server.stop()
+    assert server.wait() == 0
+
+
+# Stop (P8, P10, P11).
+
+
+def test_stop_cuts_nothing(start_app, connect):
+    """Idle connections, slow downloads, slow uploads, and requests sent just then."""
+    server = start_app("-w", 2)
+    idle = [connect(server) for _ in range(40)]
+    downloads = [connect(server, receive_buffer=4096) for _ in range(4)]
+    uploads = [connect(server) for _ in range(4)]
+    for client in idle:
+        client.get("/")
+    for client in downloads:
+        client.send(b"GET /download HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.sock.recv(1, socket.MSG_PEEK)
+    for client in uploads:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 200000\r\n\r\n")
+        assert client.read_answer().status == 100
+        client.send(bytes(100000))
+    server.signal(signal.SIGTERM)
+    for client in idle[:20]:
+        answer = client.get("/")
+        assert (answer.status, answer.fields["connection"]) in ((200, "close"), (200, "keep-alive"))
+    for client in uploads:
+        client.send(bytes(100000))
+        assert client.read_answer().body.endswith(b" 200000")
+    for client in downloads:
+        assert len(client.read_answer().body) == 6553600
+    for client in idle:
+        assert client.read_rest() == b""
+    assert server.wait() == 0
+
+
+def test_deadline_of_the_stop(start_app, connect):
+    server = start_app("--grace", 1)
+    client = connect(server)
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+    assert client.read_answer().status == 100
+    began = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert 0.9 < time.monotonic() - began < 4
+    end_of(client)
+
+
+def test_workers_of_a_killed_master_finish_and_free_the_port(start_app, connect):
+    server = start_app("-w", 2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    client = connect(server)
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+    assert client.read_answer().status == 100
+    server.signal(signal.SIGKILL)
+    server.wait()
+    wait_until(lambda: len(group_members(server.pid)) == 1, "leaving of the idle worker", patience=5)
+    client.send(b"123456789")
+    assert client.read_answer().body.endswith(b" 9")
+    client.close()
+    wait_until(lambda: not group_members(server.pid), "leaving of the busy worker", patience=5)
+    socket.create_server((server.host, server.port)).close()
+
+
+# Scoreboard.
+
+BOARD = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import httpd, prefork, scoreboard
+args = httpd.parse_args(["-w", "2", "-r", sys.argv[1] + "/www"])
+httpd.configure(httpd.AsyncHTTPRequestHandler, args)
+server, board = httpd.AsyncServer(port=0), scoreboard.make_board(8)
+
+def show():
+    print(json.dumps([list(row) for row in board]), flush=True)
+
+master = prefork.Master(
+    lambda row, ready: httpd.work(server, args, board, row, None, ready), 2, board, server.close, show
+)
+master.catch_signals()
+httpd.announce(server, args)
+sys.exit(master.run())
+"""
+PID, STARTED, STATE, CONNECTIONS, REQUESTS, BYTES, TURNED = range(7)
+
+
+def test_scoreboard_tells_what_each_worker_does(run, connect):
+    server = run([sys.executable, "-c", BOARD, str(ROOT)]).wait_started()
+
+    def rows():
+        """Ask the master for its view."""
+        count = len(lines_with(server, "[["))
+        server.signal(signal.SIGUSR1)
+        wait_until(lambda: len(lines_with(server, "[[")) > count, "print of the board")
+        return [row for row in json.loads(lines_with(server, "[[")[-1]) if row[PID]]
+
+    wait_until(lambda: len(rows()) == 2 and all(row[STATE] == 2 for row in rows()), "serving of both")
+    clients = [connect(server) for _ in range(6)]
+    sent = sum(len(answer.body) for client in clients for answer in (client.get("/"), client.get("/")))
+    wait_until(lambda: sum(row[REQUESTS] for row in rows()) == 12, "count of requests")
+    now = rows()
+    assert {row[PID] for row in now} == set(server.workers())
+    assert sum(row[CONNECTIONS] for row in now) == 6
+    assert sent < sum(row[BYTES] for row in now) < sent + 12 * 1000
+    assert all(abs(time.time() - row[STARTED]) < 60 for row in now)
+    assert all(time.monotonic() * 1000 - row[TURNED] < 5000 for row in now)
+    for client in clients:
+        client.close()
+    wait_until(lambda: sum(row[CONNECTIONS] for row in rows()) == 0, "end of the connections")
+    before = {row[PID] for row in now}
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: len(rows()) == 2 and not before & {row[PID] for row in rows()}, "reload")
+    assert all(row[STATE] == 2 for row in rows())
