@@ -90,7 +90,9 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
 
     def parse_headers(self):
         super().parse_headers()
-        self.mount = next((prefix for prefix in self.static_folders if self.path.startswith(prefix + "/")), None)
+        for prefix in self.static_folders:
+            if self.path.startswith(prefix + "/"):
+                self.mount = prefix
 
     def handles(self, method):
         return method != "CONNECT" if self.mount is None else super().handles(method)
@@ -296,10 +298,14 @@ class Answer:
     """
 
     def __init__(self, handler):
-        self.command = handler.command
-        self.request = f'{handler.client} "{handler.command} {handler.path}"'  # for the log
+        self.handler, self.command, self.path = handler, handler.command, handler.path
         self.code = self.length = self.left = None
         self.begun = self.overrun = False
+
+    @property
+    def request(self):
+        """Which request this answers, for the log; its handler may be at another by now."""
+        return f'{self.handler.client} "{self.command} {self.path}"'
 
     def start(self, status, response_headers, exc_info):
         """What start_response() does. Until the head is handed on an error may replace everything."""
