@@ -87,7 +87,9 @@ class AccessLog:
         if self.path == "-":
             self.fd = 1
         else:
-            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+            # O_NONBLOCK is for a named pipe: room that select() has seen another process may fill before we write.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+            fd = os.open(self.path, flags, 0o640)
             if self.fd is None:
                 self.fd = fd
             else:
@@ -111,6 +113,7 @@ class AccessLog:
         if time.monotonic() >= self.complain_at:
             self.complain_at = time.monotonic() + self.complaint_interval
             try:
-                print(f"access log: {error}; {self.dropped} lines lost so far", file=sys.stderr)
+                # Not print(): that would write the end of the line apart, and other processes write here, too.
+                sys.stderr.write(f"access log: {error}; {self.dropped} lines lost so far\n")
             except OSError:
                 pass  # stderr is gone, too; the server is not

@@ -1204,12 +1204,17 @@ def work(server, args, board, row, boot, ready):
 
 
 def reopen_logs():
-    """Go on in new files after a rotation has moved the old ones away."""
-    for handler in logging.root.handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.close()  # opened again by the next record
-    if AsyncHTTPRequestHandler.access_log is not None:
-        AsyncHTTPRequestHandler.access_log.reopen()
+    """Go on in new files after a rotation has moved the old ones away; in the old ones if that cannot be."""
+    try:
+        for handler in logging.root.handlers:
+            if isinstance(handler, logging.FileHandler):
+                # The descriptor must stay: faulthandler keeps it, too.
+                with open(handler.baseFilename, "a") as file:
+                    os.dup2(file.fileno(), handler.stream.fileno(), inheritable=False)
+        if AsyncHTTPRequestHandler.access_log is not None:
+            AsyncHTTPRequestHandler.access_log.reopen()
+    except OSError as error:
+        log.error("cannot open %s again: %s", error.filename, error.strerror)
 
 
 def announce(server, args):
