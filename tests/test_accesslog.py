@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import PATIENCE, ROOT, python_command, running_servers, wait_until
+from conftest import PATIENCE, ROOT, group_members, python_command, running_servers, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -254,11 +254,15 @@ def test_usr1_opens_both_logs_again_in_every_process(run, connect, tmp_path):
     server = subprocess.Popen(command, cwd=ROOT / "www", start_new_session=True)
     try:
         server.host, server.port = "127.0.0.1", port
-        wait_until(lambda: log.exists() and "Serving" in log.read_text(), "start")
-        clients = [connect(server) for _ in range(12)]
-        for client in clients:
-            assert client.get("/before").status == 404
-        lines_of(access, 12)
+        wait_until(lambda: len(group_members(server.pid)) == 3, "start of master and workers")
+        clients = []
+
+        def both_serve():
+            clients.append(connect(server))
+            assert clients[-1].get("/before").status == 404
+            return len(set(re.findall(r" (\d+) -$", access.read_text(), re.M))) == 2
+
+        wait_until(both_serve, "serving of both workers")
         access.rename(tmp_path / "access.1")
         log.rename(tmp_path / "error.1")
         server.send_signal(signal.SIGUSR1)

@@ -1,0 +1,84 @@
+"""--reload: a changed source file is served at once, a broken one shows its traceback and keeps the old code."""
+
+import os
+import sys
+
+import pytest
+from conftest import ROOT, running_servers, wait_until
+
+SOURCE = """
+from greeting import GREETING
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [GREETING]
+"""
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A folder with the application greeter.py, which imports greeting.py."""
+    (tmp_path / "greeter.py").write_text(SOURCE)
+    (tmp_path / "greeting.py").write_text('GREETING = b"one"\n')
+    return tmp_path
+
+
+@pytest.fixture
+def server(site):
+    with running_servers(site) as servers:
+        # Cached bytecode is told from new source by whole seconds: too coarse for us.
+        command = [sys.executable, "-B", str(ROOT / "async_wsgi.py"), "--port", "0", "--reload", "greeter:application"]
+        server = servers(command, cwd=site).wait_started()
+        wait_until(server.workers, "a worker")
+        yield server
+
+
+def change(path, text):
+    """Write *path* as an editor does: another file, moved into its place."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
+
+
+def wait_for_body(connect, server, body):
+    def served():
+        client = connect(server)
+        found = client.get("/").body
+        client.close()
+        return found == body
+
+    wait_until(served, f"answer {body!r}")
+
+
+def test_changed_source_is_served(server, connect, site):
+    wait_for_body(connect, server, b"one")
+    change(site / "greeting.py", 'GREETING = b"two"\n')  # a module that the application imports
+    wait_for_body(connect, server, b"two")
+    change(site / "greeter.py", SOURCE.replace("[GREETING]", '[b"three"]'))
+    wait_for_body(connect, server, b"three")
+    assert any("a source file has changed" in line for line in server.stop())
+
+
+def test_broken_source_keeps_the_old_until_it_is_repaired(server, connect, site):
+    wait_for_body(connect, server, b"one")
+    (worker,) = server.workers()
+    change(site / "greeting.py", "GREETING = (\n")
+    wait_until(lambda: any("the old ones stay" in line for line in server.log_lines()), "word of the failure")
+    assert connect(server).get("/").body == b"one"
+    assert server.workers() == [worker]
+    change(site / "greeting.py", 'GREETING = b"two"\n')
+    wait_for_body(connect, server, b"two")
+    server.may_complain = True
+    assert sum("SyntaxError" in line for line in server.stop()) == 1
+
+
+def test_unchanged_and_foreign_files_reload_nothing(server, connect, site):
+    wait_for_body(connect, server, b"one")
+    (worker,) = server.workers()
+    (site / "notes.txt").write_text("not a source file")
+    os.utime(site / "notes.txt", (1, 1))
+    change(site / "greeting.py", 'GREETING = b"two"\n')
+    wait_for_body(connect, server, b"two")
+    (second,) = wait_until(lambda: [pid for pid in server.workers() if pid != worker], "new worker")
+    wait_until(lambda: server.workers() == [second], "end of the old worker")
+    assert sum("a source file has changed" in line for line in server.stop()) == 1
