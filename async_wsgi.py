@@ -293,8 +293,8 @@ class Answer:
     code, reason, lines, names -- what start_response() was told: status, field lines, their names in lower case
     length -- the Content-Length, None if it is unknown
     left -- bytes that the body may still have, None if it may have any number
-    begun -- has the head been handed on? Then it cannot be replaced any more.
     overrun -- has the application made more than that?
+    begun -- has the head been handed on? Then it cannot be replaced any more.
     """
 
     def __init__(self, handler):
@@ -418,6 +418,9 @@ class Job:
     """One request in the hands of a thread of the pool. It hands what it makes to the loop, and never touches a socket.
 
     given_up -- nobody wants the answer any more: the client has left, or was told 504
+    thread -- the number of its thread while that is at work, for stack()
+    file -- a plain file that the application returned: the loop sends it
+    input -- the body of a request given up, which the thread may still be reading; closed when it ends
     """
 
     def __init__(self, handler):
@@ -554,6 +557,7 @@ def wraps_plain_file(result):
 def load_app(spec):
     """Return the application that *spec* names: "module:name", "module:object.name" or "module:factory()".
 
+    "module" alone means "module:application".
     Exit with status 2 and one line if there is none; an exception inside the module goes on with its traceback.
     """
     module_name, _, expression = spec.partition(":")

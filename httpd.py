@@ -173,13 +173,14 @@ IDLE, HEAD, BODY, HANDLING, SENDING, LINGERING, CLOSED = State
 class AsyncHTTPRequestHandler(asynchat.async_chat):
     """One connection, and one after the other the requests on it; the methods do_GET, do_PUT ... answer them.
 
-    IDLE --first byte--> HEAD --\\r\\n\\r\\n--> BODY --last byte--> HANDLING --answer made--> SENDING
+    IDLE --first bytes-> HEAD --\\r\\n\\r\\n--> BODY --last byte--> HANDLING --answer made--> SENDING
       ^                    |  (no body: skipped)  |                                          |
       |                    +--- malformed, too large, too late: HANDLING an error            |
       +------------------------ keep-alive: sent -------------------------------------------+
                                              LINGERING <--- close, input left -----+
                                                  |                                 |
                                                CLOSED <---- close -----------------+
+    A head that comes in one piece skips HEAD.
 
     For callers: AsyncHTTPRequestHandler(sock) in a map of asyncore; AsyncServer does that.
     To override: do_<METHOD>, and the class attributes below. As with http.server a method finds `command`, `path`,
@@ -403,7 +404,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         method()
 
     def refuse(self, error):
-        """The client's mistake, found before its request was read to the end: answer, then close."""
+        """Answer with *error* a request that was not read, or not handled, to its end; then close."""
         log.debug("%s refused: %s", self.client, error.reason)
         self.state, self.deadline = HANDLING, None
         self.close_connection = self.input_left = True
@@ -555,6 +556,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             if self.state is CLOSED:
                 self.producer_fifo.clear()
                 return
+            # In BODY this was 100 (Continue): the body's own deadline stays.
             if self.state is not BODY and (sent or self.deadline is None):
                 self.deadline = time.monotonic() + self.send_timeout
             self.bytes_sent += sent
@@ -586,7 +588,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def response_sent(self):
         """The last byte has left: on to the next request, or close."""
         self.log_request()
-        self.state = IDLE
+        self.state = IDLE  # or close() would take the answer for one that is cut off
         if self.rfile:
             self.rfile.close()
         closing, request = self.close_connection, self.request

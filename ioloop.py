@@ -1,4 +1,4 @@
-"""The loop under asyncore's channels: same channels, same methods, but the cost of an event does not grow.
+"""The loop under asyncore's channels, unchanged, but an event costs the same however many channels there are.
 
 asyncore keeps its channels in a dict {descriptor: channel} and asks every one of them, on every turn,
 whether it wants to read or write: 2,000 idle connections cost 2 ms a request, and select() gives up at
@@ -47,7 +47,8 @@ EVENTS_PER_TURN = 256  # so that a sweep, or a new connection, never waits behin
 class EventMap(dict):
     """asyncore's map {descriptor: channel}, kept in step with a poller.
 
-    For callers: touch(fd), call_soon(function), poll(timeout), sweep(). To leave alone: the rest.
+    For callers: touch(fd), call_soon(function), close(), the list `every_second`, and `sweep_at` to have the next
+    sweep sooner. For loop(): poll(timeout), sweep(). To leave alone: the rest.
     """
 
     def __init__(self):

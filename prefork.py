@@ -1,8 +1,9 @@
 """One master process, several workers that do the work. Knows nothing of what the work is.
 
-The master forks workers and then only watches, in one loop: reap those that have ended, keep their number, look
-after those that hang, act on one signal, wait. It never runs the application's code, so no fault of a worker can
-take it down. In the spirit of Unicorn: because it is Unix, a worker may die at any moment.
+The master forks workers and then only watches, in one loop: reap those that have ended, start what is missing,
+look after those that hang, wait for a signal and act on it. It never runs the application's code, so no fault of
+a worker can take it down. As with Unicorn, the server for Ruby, a worker may die at any moment: the kernel closes
+what it had open, and the listening socket lives on in the others.
 
     master -- fork --> worker: work(row, ready) ... ready() ... serves ... SIGTERM: drains, exits
        ^                 |
@@ -40,6 +41,7 @@ class Worker:
     replaces -- the worker that is told to leave when this one is ready, or None
     ready_fd -- descriptor on which it says that it is ready; None: it has said so
     leave_by -- when it is killed (time.monotonic()); None: it has not been told to leave
+    turned -- what its row said of its last turn when we looked last
     stalled -- seconds for which its loop has not turned, as far as the master was awake to see it
     """
 

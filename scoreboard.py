@@ -1,7 +1,9 @@
 """What each worker is doing, in memory that the master and the workers share.
 
-One row a worker, one cell a number. A row is written by its worker alone and read by everybody; a cell is
-eight aligned bytes, stored at once. So there is nothing to lock. Rows are made before the first fork.
+One row a worker, one cell a number. PID and STARTED are the master's to write, STATE is written by both, the
+rest by the worker until it has ended and the master clears the row; everybody reads. A cell is eight aligned
+bytes, stored at once, and nobody adds to what another has written. So there is nothing to lock. Rows are made
+before the first fork.
 """
 
 import mmap
