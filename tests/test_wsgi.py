@@ -690,6 +690,7 @@ def test_slow_readers_of_a_generated_answer_cost_little_memory(start, connect, o
     assert most - begin < 64 * MIB
     for client in clients:
         client.reset()
+    wait_until(lambda: connect(server).get("/hello").status == 200, "room in the queue of the threads")
     assert connect(server).get("/generated").body[-16:] == b"%015d\n" % (10 * 1024 * 1024 - 16)
 
 

@@ -173,7 +173,7 @@ def test_slow_application_is_504_and_the_log_shows_where_it_is(start_threads, co
 
 
 def test_time_limit_is_for_the_first_byte_only(start_threads, connect, events):
-    server = start_threads(1, handler={"request_timeout": 0.2})
+    server = start_threads(1, handler={"request_timeout": 0.2, "send_timeout": 0.2})
     client = connect(server)
     ask(client, "/stepwise?s")
     assert client.reader.readline().startswith(b"HTTP/1.1 200")
