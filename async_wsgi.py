@@ -129,14 +129,14 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         environ["SERVER_PROTOCOL"] = self.request_version
         environ["REMOTE_ADDR"] = self.address[0].removeprefix("::ffff:")
         environ["REMOTE_PORT"] = str(self.address[1])
-        environ["wsgi.input"] = self.rfile or io.BytesIO()
+        environ["wsgi.input"] = self.rfile
         environ["asynchttpd.client_disconnected"] = self.client_disconnected
         for name, value in self.headers.items():
             if name == "content-type":
                 environ["CONTENT_TYPE"] = value
             elif name in ("content-length", "transfer-encoding"):
                 # True also of a body that came chunked.
-                environ["CONTENT_LENGTH"] = str(self.body_bytes) if self.rfile else "0"
+                environ["CONTENT_LENGTH"] = str(self.body_bytes) if self.spool else "0"
             # X_Forwarded_For would pass for X-Forwarded-For, and Proxy for a variable that HTTP clients obey.
             elif "_" not in name and name != "proxy":
                 environ["HTTP_" + name.upper().replace("-", "_")] = value
@@ -282,7 +282,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     def give_up_job(self):
         """Leave the thread to itself: what it still makes is dropped, and its place is free when it returns."""
         job, self.job = self.job, None
-        job.input, self.rfile = self.rfile, None  # it may be reading
+        job.input, self.spool = self.spool, None  # it may be reading
         job.given_up = True
         job.has_room.set()
 
@@ -621,7 +621,7 @@ def app_spec(text):
 
 
 def thread_count(text):
-    if not (text.isascii() and text.isdigit() and int(text) <= 1000):
+    if httpd.whole_number(text) > 1000:
         raise argparse.ArgumentTypeError(f"not a number of threads: {text!r}")
     return int(text)
 
@@ -686,7 +686,7 @@ def run():
     AsyncWSGIServer.threads = args.threads
     AsyncWSGIServer.multiprocess = args.workers > 1
     AsyncWSGIRequestHandler.script_name = args.script_name or ""
-    AsyncWSGIRequestHandler.static_folders = dict(args.static)
+    AsyncWSGIRequestHandler.static_folders = dict(sorted(args.static))  # a longer prefix comes later, and wins
     AsyncWSGIRequestHandler.trusted_proxies = args.trusted_proxy
     AsyncWSGIRequestHandler.request_timeout = args.timeout
 

@@ -154,7 +154,7 @@ def parse_target(method: bytes, target: bytes) -> tuple[bytes, str | None]:
         return target, None
     elif match := ABSOLUTE_FORM.fullmatch(target):
         authority, target = match.groups()
-        if not authority.startswith((b":", b"@")) and authority:
+        if authority and not authority.startswith(b":"):
             return target if target.startswith(b"/") else b"/" + target, authority.decode("ascii")
     raise HTTPError(400, "malformed request target")
 

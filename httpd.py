@@ -23,6 +23,7 @@ import faulthandler
 import functools
 import heapq
 import http
+import io
 import logging
 import mimetypes
 import os
@@ -233,7 +234,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def reset_request(self):
         """Forget everything about one request. With keep-alive whatever stays is a leak between strangers."""
         self.command = self.path = ""
-        self.headers = self.request = self.rfile = self.decoder = None
+        self.headers = self.request = self.spool = self.decoder = None
         self.close_connection = False  # after this answer
         self.status = None  # of the answer, once it has one
         self.unsent = []  # pieces of the answer to be sent together
@@ -331,10 +332,6 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         if self.access_log is not None:
             self.began = time.monotonic()
 
-    @property
-    def request_version(self):
-        return "HTTP/{}.{}".format(*self.request.version)
-
     def expect_body(self, length, wants_continue):
         """Get ready for a body of *length* bytes, None if it is chunked; refuse it while it is still to come."""
         if length is not None and length > self.max_body:
@@ -344,7 +341,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.state = BODY
         self.body_bytes, self.body_started = 0, time.monotonic()
         self.deadline = self.body_started + self.body_timeout
-        self.rfile = tempfile.SpooledTemporaryFile(self.spool_limit)  # closed by response_sent or close
+        self.spool = tempfile.SpooledTemporaryFile(self.spool_limit)  # closed by response_sent or close
         self.decoder = http1.ChunkedDecoder(self.max_body) if length is None else None
         self.set_terminator(length)  # None: asynchat hands on whatever comes
         if wants_continue and not self.ac_in_buffer:
@@ -356,7 +353,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             data = self.decoder.decode(data)
         self.body_bytes += len(data)
         try:
-            self.rfile.write(data)
+            self.spool.write(data)
         except OSError as error:
             raise HTTPError(507, f"cannot spool a body: {error}") from error
         if self.decoder and self.decoder.done:
@@ -375,8 +372,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def respond(self):
         """The request is complete: make the answer and send it."""
         self.state, self.deadline = HANDLING, None
-        if self.rfile:
-            self.rfile.seek(0)
+        if self.spool:
+            self.spool.seek(0)
         self.attempt(self.handle_request)
         self.end_response()
 
@@ -524,7 +521,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         if self.status is None and not self.unsent and not self.producer_fifo:
             log.error('%s "%s %s" was not answered', self.client, self.command, self.path)
             self.send_error(500)
-        if self.chunked and not self.bodiless:
+        if self.chunked:
             self.unsent.append(b"0\r\n\r\n")
         self.queue_unsent()
         self.state = SENDING
@@ -556,10 +553,10 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             if self.state is CLOSED:
                 self.producer_fifo.clear()
                 return
-            # In BODY this was 100 (Continue): the body's own deadline stays.
-            if self.state is not BODY and (sent or self.deadline is None):
-                self.deadline = time.monotonic() + self.send_timeout
-            self.bytes_sent += sent
+            if self.state is not BODY:  # there it was 100 (Continue), no part of the answer
+                self.bytes_sent += sent
+                if sent or self.deadline is None:
+                    self.deadline = time.monotonic() + self.send_timeout
             if sent < size:
                 return
             budget -= sent
@@ -589,8 +586,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         """The last byte has left: on to the next request, or close."""
         self.log_request()
         self.state = IDLE  # or close() would take the answer for one that is cut off
-        if self.rfile:
-            self.rfile.close()
+        if self.spool:
+            self.spool.close()
         closing, request = self.close_connection, self.request
         self.reset_request()
         if not closing:
@@ -688,12 +685,21 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             if hasattr(piece, "close"):
                 piece.close()
         self.producer_fifo.clear()
-        if self.rfile:
-            self.rfile.close()
+        if self.spool:
+            self.spool.close()
         super().close()
 
     def log_info(self, message, type="info"):
         log.debug("%s: %s", type, message)
+
+    @property
+    def request_version(self):
+        return "HTTP/{}.{}".format(*self.request.version)
+
+    @property
+    def rfile(self):
+        """The whole body of the request, an open binary file."""
+        return self.spool or io.BytesIO()
 
     @property
     def client(self):
@@ -1118,13 +1124,13 @@ seconds = whole_number
 
 
 def port_number(text):
-    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+    if whole_number(text) > 65535:
         raise argparse.ArgumentTypeError(f"not a port: {text!r}")
     return int(text)
 
 
 def worker_count(text):
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
+    if not 0 < whole_number(text) <= 1000:
         raise argparse.ArgumentTypeError(f"not a number of workers: {text!r}")
     return int(text)
 
@@ -1158,14 +1164,18 @@ def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, bo
     try:
         server = server_class(args.host, args.port, handler)
     except OSError as error:
-        sys.exit(f"{log.name}: cannot listen on {args.host}:{args.port}: {error.strerror}")
+        sys.exit(f"{log.name}: cannot listen on {args.host}:{args.port}: {error.strerror.partition(' (')[0]}")
     board = scoreboard.make_board(4 * args.workers)
     master = prefork.Master(
-        lambda row, ready: work(server, args, board, row, boot, ready), args.workers, board, server.close, reopen_logs
+        lambda row, ready: work(server, args, board, row, boot, ready),
+        args.workers,
+        board,
+        release=server.close,
+        reopen=reopen_logs,
+        serving=lambda: announce(server, args),
     )
     master.grace, master.timeout = args.grace, args.timeout
-    master.catch_signals()  # first: who reads that we are here may tell us to leave
-    announce(server, args)
+    master.catch_signals()
     sys.exit(master.run())
 
 
@@ -1224,8 +1234,8 @@ def announce(server, args):
     host, port = server.socket.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
     plural = "" if args.workers == 1 else "s"
-    root = server.handler.root
-    log.info("Serving HTTP on http://%s:%d/ (root %s, %d worker%s)", host, port, root, args.workers, plural)
+    what = args.application if "application" in args else f"root {server.handler.root}"
+    log.info("Serving HTTP on http://%s:%d/ (%s, %d worker%s)", host, port, what, args.workers, plural)
     if not (host.startswith("127.") or host == "[::1]"):
         url = f"http://{own_address(server.socket.family) if host in ('0.0.0.0', '[::]') else host}:{port}/"
         message = f"Everybody who can reach this machine can read what is served: {url}"

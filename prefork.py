@@ -62,15 +62,16 @@ class Master:
     release -- called in the master when it stops, to close what it shares with the workers: as long as it
                holds a copy of a listening socket, clients queue up there
     reopen -- called in the master on SIGUSR1
+    serving -- called in the master once, when the first worker is ready
     """
 
     grace = 30.0  # seconds for a worker that was told to leave
     timeout = 30.0  # seconds for which a worker's loop may stand still; 0: for ever
     brake = 1.0  # seconds in which at most *count* workers are started: no storm of forks if they die at once
 
-    def __init__(self, work: Callable, count: int, board: list, release: Callable, reopen: Callable):
+    def __init__(self, work: Callable, count: int, board: list, release: Callable, reopen: Callable, serving=None):
         self.work, self.count, self.board = work, count, board
-        self.release, self.reopen = release, reopen
+        self.release, self.reopen, self.serving = release, reopen, serving
         self.workers: dict[int, Worker] = {}  # by pid
         self.worn: collections.deque[Worker] = collections.deque()  # to be replaced, one at a time
         self.booted = False  # has a worker ever been ready?
@@ -217,7 +218,10 @@ class Master:
     def worker_ready(self, worker):
         os.close(worker.ready_fd)
         worker.ready_fd = None
-        self.booted = True
+        if not self.booted:
+            self.booted = True
+            if self.serving:
+                self.serving()
         if worker.replaces is not None:
             old, worker.replaces = worker.replaces, None
             log.info("worker %d takes the place of %d", worker.pid, old.pid)

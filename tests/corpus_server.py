@@ -24,8 +24,7 @@ class Handler(httpd.AsyncHTTPRequestHandler):
     do_HEAD = do_GET
 
     def do_POST(self):
-        # No rfile came with a request without a body.
-        self.answer(self.rfile.read() if self.rfile else b"")
+        self.answer(self.rfile.read())
 
     do_PUT = do_POST
 

@@ -41,7 +41,7 @@ class Echo(httpd.AsyncHTTPRequestHandler):
     do_HEAD = do_GET
 
     def do_POST(self):
-        self.answer(self.rfile.read() if self.rfile else b"")
+        self.answer(self.rfile.read())
 
     def do_PUT(self):
         """Answer how much came rather than all of it."""
