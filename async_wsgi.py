@@ -35,7 +35,7 @@ import http1
 import httpd
 import proxy
 from http1 import HTTPError
-from httpd import CLOSED, IDLE, Aborted, log
+from httpd import CLOSED, Aborted, log
 
 STATUS = re.compile(r"[2-5][0-9]{2} [\t -~\x80-\xff]*")  # no 1xx: interim answers are the server's
 END = object()  # of an iterator
@@ -232,11 +232,8 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
             method(*arguments)
         except Exception:
             self.handle_error()
-        # There was no event: go on with early input, and tell the loop that there may be more to write.
-        if self.early and self.state is IDLE:
-            self.handle_read()
         if self.state is not CLOSED:
-            self._map.touch(self._fileno)
+            self._map.touch(self._fileno)  # there was no event after which the loop would ask what we want now
 
     def take_piece(self, job, piece):
         if self.job is job:

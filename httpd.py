@@ -203,6 +203,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     spool_limit = 512 * 1024  # bytes of a body kept in memory; above it a temporary file
     chunk_size = 65536  # bytes read from a file at a time
     turn_budget = 1024 * 1024  # bytes sent to one client before the others have their turn
+    turn_time = 0.01  # seconds for requests that one client has pipelined, likewise
 
     header_timeout = 10.0  # seconds for a whole head, from its first byte (or from connecting)
     body_timeout = 10.0  # seconds of grace for a body ...
@@ -259,7 +260,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def handle_read(self):
         try:
             super().handle_read()  # asynchat: recv, collect_incoming_data, found_terminator
-            while self.early and self.readable():
+            turn_ends = time.monotonic() + self.turn_time if self.early else 0
+            while self.early and self.readable() and time.monotonic() < turn_ends:
                 super().handle_read()
             if self.pieces:
                 self.await_rest_of_head()
@@ -274,8 +276,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     def found_terminator(self):
         self.parse_request()
-        if not self.readable():
-            # One answer at a time: 180 kB of pipelined requests would queue 1 GB of answers.
+        if self.state is not BODY:
+            # One answer at a time: 180 kB of pipelined requests would queue 1 GB of answers, and take seconds.
             self.early, self.ac_in_buffer = self.ac_in_buffer, b""
 
     def parse_request(self):
@@ -579,7 +581,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     def handle_write(self):
         self.initiate_send()
-        if self.early and self.state is IDLE:
+        if self.early and self.readable():
             self.handle_read()
 
     def response_sent(self):
@@ -637,7 +639,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         return self.state is not HANDLING and self.state is not SENDING
 
     def writable(self):
-        return bool(self.producer_fifo)
+        return bool(self.producer_fifo) or (bool(self.early) and self.readable())  # handle_write() goes on with either
 
     def handle_timeout(self):
         """The deadline of the current state has passed."""
@@ -991,7 +993,7 @@ class AsyncServer(asyncore.dispatcher):
 
     def make_room(self):
         """Close the connections that have been idle longest; tell whether there were any."""
-        idle = [channel for channel in self._map.values() if getattr(channel, "state", None) is IDLE]
+        idle = [channel for channel in self._map.values() if is_idle(channel)]
         oldest = heapq.nsmallest(self.eviction, idle, key=lambda channel: channel.deadline)
         for channel in oldest:
             channel.close()
@@ -1032,16 +1034,22 @@ class AsyncServer(asyncore.dispatcher):
         if self.draining:
             return
         self.siblings = ()
-        self.handle_accept()  # those in the queue would be reset with it
+        for _ in range(self.backlog // self.accept_batch):
+            self.handle_accept()  # those in the queue would be reset with it
         self.draining = True
         self.close()
         leave_at = time.monotonic() + self.idle_grace
         for channel in self._map.values():
-            if getattr(channel, "state", None) is IDLE:
+            if is_idle(channel):
                 channel.deadline = leave_at
             elif isinstance(channel, AsyncHTTPRequestHandler):
                 channel.close_connection = True
         self._map.sweep_at = leave_at
+
+
+def is_idle(channel):
+    """Tell whether *channel* is one of ours, without a request that has come or is coming."""
+    return getattr(channel, "state", None) is IDLE and not channel.early
 
 
 AsyncHTTPServer = AsyncServer  # the handout's other name
@@ -1170,7 +1178,7 @@ def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, bo
         lambda row, ready: work(server, args, board, row, boot, ready),
         args.workers,
         board,
-        release=server.close,
+        release=lambda: stop_listening(server),
         reopen=reopen_logs,
         serving=lambda: announce(server, args),
     )
@@ -1213,6 +1221,12 @@ def work(server, args, board, row, boot, ready):
     event_map.every_second.append(lambda: os.getppid() == master or server.drain())
     ready()
     server.serve_forever()
+
+
+def stop_listening(server):
+    """Let nobody else into the queue, which the workers now empty: who is in it at the end is reset."""
+    server.socket.listen(0)
+    server.close()
 
 
 def reopen_logs():

@@ -1,0 +1,79 @@
+"""One client's requests do not stop the others, and nobody who is waiting is dropped when the server ends."""
+
+import os
+import signal
+import sys
+
+import pytest
+from conftest import ROOT, Client, running_servers, wait_until
+
+APPLICATION = """
+import os, time
+
+count = 0
+
+def application(environ, start_response):
+    global count
+    count += 1
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(0.02)
+    if environ["PATH_INFO"] == "/hold":
+        open("holding", "w").close()
+        while os.path.exists("holding"):
+            time.sleep(0.01)
+    body = b"%d" % count
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+SYSFS_FILE = "/sys/kernel/uevent_seqnum"  # says that it has 4096 bytes, and has some ten
+
+
+@pytest.fixture
+def start_app(tmp_path):
+    (tmp_path / "counting.py").write_text(APPLICATION)
+    with running_servers(tmp_path) as servers:
+        yield lambda *options: servers(
+            [sys.executable, str(ROOT / "async_wsgi.py"), "--port", "0", "counting:application", *options], cwd=tmp_path
+        ).wait_started()
+
+
+def get(path):
+    return b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path
+
+
+def test_pipelined_requests_let_other_clients_in_between(start_app, connect):
+    server = start_app()
+    greedy, other = connect(server), connect(server)
+    greedy.sock.sendall(b"HEAD /slow HTTP/1.1\r\nHost: a\r\n\r\n" * 100)
+    greedy.sock.recv(1)  # the server has them all
+    other.sock.sendall(get(b"/"))
+    assert int(other.sock.recv(65536).rpartition(b"\r\n")[2]) < 50
+
+
+def test_clients_in_the_queue_are_answered_when_the_server_ends(start_app, connect, tmp_path):
+    server = start_app()
+    holder = connect(server)
+    holder.sock.sendall(get(b"/hold"))
+    wait_until((tmp_path / "holding").exists, "the worker to be busy")
+    waiting = [connect(server) for _ in range(40)]
+    for client in waiting:
+        client.sock.sendall(get(b"/"))
+    os.kill(server.process.pid, signal.SIGTERM)
+    (tmp_path / "holding").unlink()
+    for client in waiting:
+        assert client.sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert server.process.wait(10) == 0
+
+
+@pytest.mark.skipif(not os.path.exists(SYSFS_FILE), reason="only Linux has files that are shorter than they say")
+def test_answer_cut_off_behind_one_of_a_thread_leaves_the_worker_alive(start_app, connect):
+    server = start_app("--threads", "1", "--static", f"/s={os.path.dirname(SYSFS_FILE)}")
+    client: Client = connect(server)
+    client.sock.sendall(get(b"/") + get(b"/s/" + os.path.basename(SYSFS_FILE).encode()))
+    answer = b""
+    while piece := client.sock.recv(65536):
+        answer += piece
+    assert answer.count(b"HTTP/1.1 200 ") == 2
+    again = connect(server)
+    again.sock.sendall(get(b"/"))
+    assert again.sock.recv(65536).endswith(b"2")  # the same process counts on
