@@ -29,7 +29,13 @@ def serve_client(connection, address):
 
 def accept_forever(listener):
     while True:
-        serve_client(*listener.accept())
+        try:
+            connection, address = listener.accept()
+        except OSError:
+            if listener.fileno() < 0:
+                return  # Ctrl-C has closed it
+            raise
+        serve_client(connection, address)
 
 
 def serve_forever(listener, args):
