@@ -335,6 +335,7 @@ def leak_check(request):
         return
     before = belongings()
     yield
-    gc.collect()
+    if belongings() != before:
+        gc.collect()  # only then: thousands of tests leave nothing, and each collection takes its time
     left = [after - earlier for earlier, after in zip(before, belongings(), strict=True)]
     assert not any(left), f"left behind: {left}"
