@@ -18,6 +18,7 @@ middle of something else. docs/signals.md has the table.
 """
 
 import collections
+import contextlib
 import logging
 import os
 import select
@@ -198,7 +199,8 @@ class Master:
 
             def ready():
                 row[scoreboard.STATE] = scoreboard.SERVING
-                os.write(ready_writer, b"!")
+                with contextlib.suppress(BrokenPipeError):  # the master has been killed: work() will notice
+                    os.write(ready_writer, b"!")
                 os.close(ready_writer)
 
             self.work(row, ready)

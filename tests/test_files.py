@@ -764,24 +764,26 @@ def read_terminal(fd):
         said += piece
 
 
-def start_up_lines(*options, **environment):
-    """Run the server with its stderr at a terminal, end it once it serves, and return what it said."""
+def start_up_lines(*options, log=None, **environment):
+    """Run the server with its stderr at a terminal, end it once it serves, and return what it said.
+
+    log -- file in which it says that it serves, if that is not the terminal
+    """
     master, slave = pty.openpty()
     plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     command = python_command("httpd.py", "--port", 0, "-r", ROOT / "www", *options)
     with subprocess.Popen(command, stderr=slave, env={**plain, **environment}) as process:
         os.close(slave)
-        wait_until(lambda: is_listening(process.pid), "the server listens")
+        said = b""
+        if log:
+            wait_until(lambda: log.exists() and "Serving" in log.read_text(), "the server serves")
+        else:
+            while b"Serving" not in said:
+                said += os.read(master, 65536)
         process.terminate()
-        said = read_terminal(master)
+        said = said.decode() + read_terminal(master)
     os.close(master)
     return said
-
-
-def is_listening(pid):
-    """Tell whether the process has forked its worker."""
-    with open(f"/proc/{pid}/task/{pid}/children") as children:
-        return children.read().split()
 
 
 def test_serving_more_than_this_machine_is_said_loudly_with_the_addresses():
@@ -829,7 +831,7 @@ def test_any_address_that_others_can_reach_is_warned_about():
 
 def test_no_color_and_log_files_get_no_escape_sequences(tmp_path):
     assert "\x1b" not in start_up_lines("--host", "0.0.0.0", NO_COLOR="1")
-    start_up_lines("--host", "0.0.0.0", "--logfile", str(tmp_path / "log"))
+    start_up_lines("--host", "0.0.0.0", "--logfile", str(tmp_path / "log"), log=tmp_path / "log")
     log = (tmp_path / "log").read_text()
     assert "Everybody" in log
     assert "\x1b" not in log
