@@ -5,6 +5,7 @@ disk or a reader that has stopped reading never holds up the server; lines are d
 Each line is one write() in append mode, so that many processes can share one file.
 """
 
+import functools
 import json
 import os
 import re
@@ -39,12 +40,16 @@ class Entry(NamedTuple):
 
 def combined(entry: Entry) -> str:
     """Return Apache's "combined" line, then duration, worker and "aborted" or "-"."""
-    moment = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(entry.time))
     return (
-        f'{entry.client} - - [{moment}] "{escaped(entry.request_line)}" {entry.status} {entry.sent}'
+        f'{entry.client} - - [{moment(int(entry.time))}] "{escaped(entry.request_line)}" {entry.status} {entry.sent}'
         f' "{escaped(entry.referer)}" "{escaped(entry.user_agent)}"'
         f" {entry.duration:.6f} {entry.worker} {'aborted' if entry.aborted else '-'}\n"
     )
+
+
+@functools.lru_cache(maxsize=4)
+def moment(second: int) -> str:
+    return time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(second))
 
 
 def as_json(entry: Entry) -> str:

@@ -1,6 +1,7 @@
 """The access log: what stands in it, that nothing from the wire can forge it, and that losing it harms nobody."""
 
 import collections
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, ROOT, group_members, python_command, running_servers, wait_until
@@ -54,6 +56,15 @@ def lines_of(path, count):
 def entry(**values):
     standard = accesslog.Entry(0.0, "127.0.0.1", "GET / HTTP/1.1", 200, 5, "", "", 0.25, 42, False)
     return standard._replace(**values)
+
+
+def opened_files(pid):
+    """Return where the descriptors of process *pid* lead."""
+    paths = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed while we looked
+            paths.add(os.readlink(link))
+    return paths
 
 
 def test_combined_line_as_apache_writes_it():
@@ -310,7 +321,8 @@ def test_stack_of_a_hung_worker_goes_to_the_new_log(tmp_path):
             log.rename(tmp_path / "error.1")
             server.signal(signal.SIGUSR1)
             wait_until(log.exists, "new log")
-            time.sleep(0.2)  # nothing tells when the worker has done it, too
+            (worker,) = server.workers()
+            wait_until(lambda: str(log) in opened_files(worker), "the worker to open it, too")
             with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
                 client.sendall(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
                 received = client.recv(1000)
