@@ -807,3 +807,16 @@ def fail_to_start(folder, spec):
     command = python_command("async_wsgi.py", "--port", 0, spec)
     ended = subprocess.run(command, cwd=folder, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
     return ended.returncode, ended.stderr.splitlines()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_longest_static_prefix_wins_in_any_order(tmp_path, start, connect, order):
+    for name in ("outer", "inner"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.txt").write_text(name)
+    folders = [f"/s={tmp_path / 'outer'}", f"/s/b={tmp_path / 'inner'}"]
+    options = [word for index in order for word in ("--static", folders[index])]
+    server = start("async_wsgi.py", "my_app:application", *options)
+    client = connect(server)
+    assert client.get("/s/b/x.txt").body == b"inner"
+    assert client.get("/s/x.txt").body == b"outer"
