@@ -15,6 +15,7 @@ Not here: what a method means, when to answer, anything about connections (httpd
 and ranges (conditional.py).
 """
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -26,25 +27,26 @@ BLANK_LIMIT = 16  # bytes of empty lines skipped before a request line; above it
 CHUNK_LINE_LIMIT = 4096  # bytes of one chunk-size line with its extensions; above it 400
 LENGTH_DIGITS = 19  # digits of a Content-Length; more is 413 whatever the limit of the body
 
-TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # Browsers leave [ ] ^ ` { | } as they are although RFC 3986 wants them encoded; the rest is strict.
-# "++" takes all it can and never gives back: with "+" a target of 40 letters and one quote would be tried
+# "*+" takes all it can and never gives back: with "*" a target of 40 letters and one quote could be tried
 # in 2**40 ways before it is refused.
-PATH = rb"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}]++|%[0-9A-Fa-f]{2})*"
-QUERY = rb"(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}?%]*)?"
-HOST = rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+\])"
+PATH = r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}]*+(?:%[0-9A-Fa-f]{2}[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}]*+)*+"
+QUERY = r"(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}?%]*+)?"
+HOST = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]*+(?:%[0-9A-Fa-f]{2}[A-Za-z0-9\-._~!$&'()*+,;=]*+)*+|\[[0-9A-Fa-f:.]+\])"
 
-REQUEST_LINE = re.compile(rb"(%b) ([!-~]+) HTTP/([0-9])\.([0-9])" % TOKEN)
+VERSION = re.compile(r"HTTP/([0-9])\.([0-9])")
 ORIGIN_FORM = re.compile(PATH + QUERY)
-ABSOLUTE_FORM = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://(%b(?::[0-9]*)?)((?:%b)?%b)" % (HOST, PATH, QUERY))
-AUTHORITY_FORM = re.compile(rb"%b:[0-9]+" % HOST)
-AUTHORITY = re.compile((rb"%b(?::[0-9]*)?" % HOST).decode("ascii"))
-FIELD_LINE = re.compile(rb"(%b):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*)" % TOKEN)
-FIELD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t -~\x80-\xff]*")
+ABSOLUTE_FORM = re.compile(rf"[Hh][Tt][Tt][Pp][Ss]?://({HOST}(?::[0-9]*)?)((?:{PATH})?{QUERY})")
+AUTHORITY_FORM = re.compile(f"{HOST}:[0-9]+")
+AUTHORITY = re.compile(f"{HOST}(?::[0-9]*)?")
+FIELD_NAME = re.compile(TOKEN)
+FIELD = re.compile(rf"{TOKEN}: [\t -~\x80-\xff]*")
+CONTROLS = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])  # all but the tab
 
-QUOTED_STRING = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+QUOTED_STRING = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
 CHUNK_LINE = re.compile(
-    rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*" % (TOKEN, TOKEN, QUOTED_STRING)
+    rf"([0-9A-Fa-f]{{1,16}})(?:[ \t]*;[ \t]*{TOKEN}(?:[ \t]*=[ \t]*(?:{TOKEN}|{QUOTED_STRING}))?)*".encode("ascii")
 )
 
 # What no head may contain. Judged on pieces of a head that asynchat hands on, which never end between CR and LF:
@@ -113,11 +115,11 @@ def parse_head(head: bytes) -> Request:
 
     Raise HTTPError 400, 414 (request line too long), 431 (fields too long or too many) or 505.
     """
-    if b"\r\n " in head or b"\r\n\t" in head:
-        raise HTTPError(400, "folded field line (RFC 9112 §5.2)")
-    lines = head.split(b"\r\n")
-    method, target, version = parse_request_line(lines[0])
-    fields = parse_fields(lines[1:])
+    request_line, *field_lines = head.decode("latin-1").split("\r\n")
+    if len(head) - len(head.translate(None, CONTROLS)) != 2 * len(field_lines):  # more than the line ends
+        raise HTTPError(400, "control character or bare line break in a head")
+    method, target, version = parse_request_line(request_line)
+    fields = parse_fields(field_lines)
     target, authority = parse_target(method, target)
     host = fields.exact("host")
     if host is None and version >= (1, 1):
@@ -126,43 +128,53 @@ def parse_head(head: bytes) -> Request:
         raise HTTPError(400, "malformed Host (RFC 9110 §7.2)")
     if authority is not None:
         fields["host"] = authority
-    return Request(method.decode("ascii"), target.decode("ascii"), version, fields)
+    return Request(method, target, version, fields)
 
 
-def parse_request_line(line: bytes) -> tuple[bytes, bytes, tuple[int, int]]:
+def parse_request_line(line: str) -> tuple[str, str, tuple[int, int]]:
     """Return (method, target, version); raise HTTPError 400, 414 or 505 (RFC 9112 §3)."""
     if len(line) > REQUEST_LINE_LIMIT:
         raise HTTPError(414, f"request line of more than {REQUEST_LINE_LIMIT} bytes")
-    match = REQUEST_LINE.fullmatch(line)
+    try:
+        method, target, protocol = line.split(" ")
+    except ValueError:
+        raise HTTPError(400, "not three words in the request line") from None
+    lower_token(method)
+    return method, target, parse_version(protocol)
+
+
+@functools.lru_cache(maxsize=16)
+def parse_version(protocol: str) -> tuple[int, int]:
+    """Return (1, minor); raise HTTPError 400, or 505 for another major version (RFC 9110 §2.5)."""
+    match = VERSION.fullmatch(protocol)
     if match is None:
-        raise HTTPError(400, "malformed request line")
-    method, target, major, minor = match.groups()
-    if major != b"1":
+        raise HTTPError(400, "malformed HTTP version")
+    if match[1] != "1":
         raise HTTPError(505, "HTTP version other than 1.x")
-    return method, target, (1, int(minor))
+    return 1, int(match[2])
 
 
-def parse_target(method: bytes, target: bytes) -> tuple[bytes, str | None]:
+def parse_target(method: str, target: str) -> tuple[str, str | None]:
     """Return (target, authority): what is asked for, and of which host if the target itself says so.
 
     Raise HTTPError 400 for a form that does not belong to the method (RFC 9112 §3.2).
     """
-    if method == b"CONNECT":
+    if method == "CONNECT":
         if AUTHORITY_FORM.fullmatch(target):
-            return target, target.decode("ascii")
-    elif ORIGIN_FORM.fullmatch(target) or (target == b"*" and method == b"OPTIONS"):
+            return target, target
+    elif ORIGIN_FORM.fullmatch(target) or (target == "*" and method == "OPTIONS"):
         return target, None
     elif match := ABSOLUTE_FORM.fullmatch(target):
         authority, target = match.groups()
-        if authority and not authority.startswith(b":"):
-            return target if target.startswith(b"/") else b"/" + target, authority.decode("ascii")
+        if authority and not authority.startswith(":"):
+            return target if target.startswith("/") else "/" + target, authority
     raise HTTPError(400, "malformed request target")
 
 
-def parse_fields(lines: list[bytes]) -> Fields:
-    """Return the fields in *lines*; raise HTTPError 400 or 431 (RFC 9112 §5).
+def parse_fields(lines: list[str]) -> Fields:
+    """Return the fields in *lines*, free of control characters; raise HTTPError 400 or 431 (RFC 9112 §5).
 
-    >>> parse_fields([b"Accept: text/html", b"accept: */*"])
+    >>> parse_fields(["Accept: text/html", "accept: */*"])
     {'accept': 'text/html, */*'}
     """
     if len(lines) > FIELD_COUNT_LIMIT:
@@ -171,16 +183,25 @@ def parse_fields(lines: list[bytes]) -> Fields:
     for line in lines:
         if len(line) > FIELD_LIMIT:
             raise HTTPError(431, f"field of more than {FIELD_LIMIT} bytes")
-        match = FIELD_LINE.fullmatch(line)
-        if match is None:
-            raise HTTPError(400, "malformed field line")
-        name, value = match.group(1).decode("ascii").lower(), match.group(2).rstrip(b" \t").decode("latin-1")
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise HTTPError(400, "field line without a colon")
+        name = lower_token(name)
+        value = value.strip(" \t")
         if name in fields:
             if name in SINGLE_FIELDS:
                 raise HTTPError(400, f"more than one {name}")
             value = fields[name] + ("; " if name == "cookie" else ", ") + value
         fields[name] = value
     return Fields(fields)
+
+
+@functools.lru_cache(maxsize=256)  # the same names come with every request
+def lower_token(name: str) -> str:
+    """Return *name*, of a method or a field, in lower case; raise HTTPError 400 if it is no token (RFC 9110 §5.6.2)."""
+    if not FIELD_NAME.fullmatch(name):
+        raise HTTPError(400, "malformed name, or folded field line (RFC 9112 §5.2)")
+    return name.lower()
 
 
 def check_partial_head(piece: bytes) -> None:
@@ -194,12 +215,12 @@ def check_partial_head(piece: bytes) -> None:
 
 def oversized_head(head: bytes) -> HTTPError:
     """Return what is wrong with a head of which *head*, above HEAD_LIMIT, is only the start: 400, 414 or 431."""
-    request_line, _, rest = head.partition(b"\r\n")
+    request_line, _, rest = head.decode("latin-1").partition("\r\n")
     try:
         parse_request_line(request_line)
     except HTTPError as error:
         return error
-    if rest.startswith((b" ", b"\t")) or b"\r\n " in rest or b"\r\n\t" in rest:
+    if rest.startswith((" ", "\t")) or "\r\n " in rest or "\r\n\t" in rest:
         return HTTPError(400, "folded field line (RFC 9112 §5.2)")
     return HTTPError(431, f"head of more than {HEAD_LIMIT} bytes")
 
@@ -267,7 +288,7 @@ class ChunkedDecoder:
         self.take_line = self.take_size  # what the next line is: a size, the end of a chunk, a trailer
         self.missing = 0  # bytes of the current chunk still to come
         self.pending = b""  # start of a line that has not ended yet
-        self.trailers: list[bytes] = []
+        self.trailers: list[str] = []
         self.done = False
         self.rest = b""  # what came behind the body: the next request
 
@@ -323,7 +344,8 @@ class ChunkedDecoder:
         elif len(self.trailers) >= FIELD_COUNT_LIMIT or sum(map(len, self.trailers)) > HEAD_LIMIT:
             raise HTTPError(431, "too many trailers")
         else:
-            self.trailers.append(line)
+            check_partial_head(line)
+            self.trailers.append(line.decode("latin-1"))
 
 
 def field_line(name: str, value: str) -> str:
