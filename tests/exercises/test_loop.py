@@ -1,0 +1,43 @@
+"""Checks for the exercises of docs/loop.md."""
+
+import hashlib
+import time
+
+ROUNDS = 1_000_000  # some tenths of a second
+
+
+def test_sleep(solution, connect):
+    server = solution("-r", "www")
+    began = time.monotonic()
+    sleepers, other = [connect(server) for _ in range(20)], connect(server)
+    for sleeper in sleepers:
+        sleeper.send(b"GET /sleep/1 HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert other.get("/").status == 200, "GET / still serves the site"
+    assert all(sleeper.is_silent() for sleeper in sleepers), "GET / was not answered while others slept"
+    for sleeper in sleepers:
+        assert sleeper.read_answer().status == 200
+    assert 1 <= time.monotonic() - began < 3, "twenty clients sleep at the same time, for a second"
+    assert sleepers[0].get("/").status == 200, "the connection goes on"
+
+
+def test_thread(solution, connect):
+    server = solution("-r", "www")
+    hasher, other = connect(server), connect(server)
+    hasher.send(b"GET /hash/%d HTTP/1.1\r\nHost: a\r\n\r\n" % ROUNDS)
+    assert other.get("/").status == 200, "GET / still serves the site"
+    assert hasher.is_silent(), "GET / was not answered while another client's hash was computed"
+    answer = hasher.read_answer()
+    assert answer.body.decode().strip() == hashlib.pbkdf2_hmac("sha256", b"password", b"salt", ROUNDS).hex()
+    hasher.send(b"GET /hash/1 HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
+    hashes = [hasher.read_answer().body.decode().strip() for _ in range(2)]
+    assert hashes == [hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 1).hex()] * 2, "the connection goes on"
+
+
+def test_lag(solution, connect):
+    client = connect(solution("-r", "www"))
+    before = client.get("/lag")
+    assert before.status == 200
+    assert int(before.body) < 300, "nothing has held the loop up yet"
+    assert client.get("/block?1500").status == 200
+    # The sweep was due within the second.
+    assert 400 <= int(client.get("/lag").body) <= 2500, "GET /block?1500 held the loop up"
