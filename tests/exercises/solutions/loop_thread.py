@@ -1,4 +1,4 @@
-"""GET /hash/N answers with PBKDF2-SHA256 of "password", salt "salt", N rounds, in hexadecimal; nobody else waits for it.
+"""GET /hash/N answers with PBKDF2-SHA256 of "password" (salt "salt", N rounds) in hexadecimal, and nobody waits for it.
 
 The loop must not compute for long either. A thread computes (hashlib lets other threads run meanwhile) and hands its
 result over with call_soon(): from a thread that is the only thing in the loop that may be touched.
