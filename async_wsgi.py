@@ -38,7 +38,6 @@ from http1 import HTTPError
 from httpd import CLOSED, Aborted, log
 
 STATUS = re.compile(r"[2-5][0-9]{2} [\t -~\x80-\xff]*")  # no 1xx: interim answers are the server's
-END = object()  # of an iterator
 
 
 class AsyncWSGIServer(httpd.AsyncServer):
@@ -57,7 +56,6 @@ class AsyncWSGIServer(httpd.AsyncServer):
         if host in ("0.0.0.0", "::"):
             host = socket.gethostname()
         self.environ = {  # what is the same for every request
-            "SCRIPT_NAME": "",
             "SERVER_NAME": f"[{host}]" if ":" in host else host,  # RFC 3875 §4.1.14
             "SERVER_PORT": str(port),
             "wsgi.version": (1, 0),
@@ -102,7 +100,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         if self.mount is not None or self.path == "*":
             super().handle_request()
             return
-        if not self.handles(self.command):
+        if self.command == "CONNECT":
             raise HTTPError(501, "no tunnels here")
         self.answer = Answer(self)
         if self.server.pool is None:
@@ -118,28 +116,26 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         """Return what the application is told about the request (PEP 3333, "environ Variables")."""
         target, _, query = self.path.partition("?")
         path = urllib.parse.unquote_to_bytes(target).decode("latin-1") if "%" in target else target
-        environ = self.server.environ.copy()
-        if self.script_name:
-            environ["SCRIPT_NAME"] = self.script_name
-            if (path + "/").startswith(self.script_name + "/"):
-                path = path[len(self.script_name) :]
-        environ["REQUEST_METHOD"] = self.command
-        environ["PATH_INFO"] = path
-        environ["QUERY_STRING"] = query
-        environ["SERVER_PROTOCOL"] = self.request_version
-        environ["REMOTE_ADDR"] = self.address[0].removeprefix("::ffff:")
-        environ["REMOTE_PORT"] = str(self.address[1])
-        environ["wsgi.input"] = self.rfile
-        environ["asynchttpd.client_disconnected"] = self.client_disconnected
+        if (path + "/").startswith(self.script_name + "/"):
+            path = path[len(self.script_name) :]
+        environ = {
+            **self.server.environ,
+            "SCRIPT_NAME": self.script_name,
+            "REQUEST_METHOD": self.command,
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "SERVER_PROTOCOL": self.request_version,
+            "REMOTE_ADDR": self.address[0].removeprefix("::ffff:"),
+            "REMOTE_PORT": str(self.address[1]),
+            "wsgi.input": self.rfile,
+            "asynchttpd.client_disconnected": self.client_disconnected,
+        }
         for name, value in self.headers.items():
-            if name == "content-type":
-                environ["CONTENT_TYPE"] = value
-            elif name in ("content-length", "transfer-encoding"):
-                # True also of a body that came chunked.
-                environ["CONTENT_LENGTH"] = str(self.body_bytes) if self.spool else "0"
-            # X_Forwarded_For would pass for X-Forwarded-For, and Proxy for a variable that HTTP clients obey.
-            elif "_" not in name and name != "proxy":
-                environ["HTTP_" + name.upper().replace("-", "_")] = value
+            if variable := variable_name(name):
+                environ[variable] = value
+        if "CONTENT_LENGTH" in environ:
+            # True also of a body that came chunked.
+            environ["CONTENT_LENGTH"] = str(self.body_bytes) if self.spool else "0"
         if self.trusted_proxies:
             self.apply_forwarding(environ)
         return environ
@@ -284,6 +280,19 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         job.has_room.set()
 
 
+@functools.lru_cache(maxsize=256)  # the same names come with every request
+def variable_name(field_name):
+    """Return what the environ calls a field of the request; None if it must not be there."""
+    if field_name in ("content-length", "transfer-encoding"):
+        return "CONTENT_LENGTH"
+    if field_name == "content-type":
+        return "CONTENT_TYPE"
+    # X_Forwarded_For would pass for X-Forwarded-For, and Proxy for a variable that HTTP clients obey.
+    if "_" in field_name or field_name == "proxy":
+        return None
+    return "HTTP_" + field_name.upper().replace("-", "_")
+
+
 class Answer:
     """What the application says of its answer, held to PEP 3333. It lives where the application runs: no sockets here.
 
@@ -336,8 +345,7 @@ class Answer:
 
     def pieces(self, result):
         """Yield the pieces of *result* that go on the wire. Raise Aborted if they are less than the Content-Length."""
-        iterator = iterate(result)
-        while (piece := guarded(next, iterator, END)) is not END:
+        for piece in iterate(result):
             if checked_piece(piece):
                 if not self.begun:
                     self.begin(whole_length(result, piece))
@@ -390,7 +398,7 @@ class ApplicationProducer:
         self.pieces = answer.pieces(result)
 
     def more(self):
-        return next(self.pieces, b"")
+        return guarded(next, self.pieces, b"")
 
     def close(self):
         self.answer.close(self.result)
@@ -434,7 +442,7 @@ class Job:
         self.thread, error = threading.get_ident(), None
         try:
             if not self.given_up:  # while it waited for a thread
-                self.call_application()
+                guarded(self.call_application)
         except GivenUp:
             pass
         except Exception as fault:
@@ -443,7 +451,7 @@ class Job:
         self.call_soon(functools.partial(self.handler.in_loop, self.handler.job_done, self, error))
 
     def call_application(self):
-        result = guarded(self.application, self.environ, self.start_response)
+        result = self.application(self.environ, self.start_response)
         try:
             if wraps_plain_file(result):
                 self.file = result  # for the loop and sendfile()
@@ -503,7 +511,7 @@ def guarded(function, *arguments):
 def iterate(result):
     if isinstance(result, str | bytes) or not (hasattr(result, "__iter__") or hasattr(result, "__getitem__")):
         raise TypeError(f"the application returned {type(result).__name__}, not an iterable of bytes")
-    return guarded(iter, result)
+    return iter(result)
 
 
 def checked_piece(piece):
@@ -518,18 +526,25 @@ def checked_fields(response_headers):
         raise TypeError(f"start_response(): not a list of fields: {response_headers!r}")
     lines, length, names = [], None, set()
     for name, value in response_headers:
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"start_response(): not a field of two strings: {name!r}: {value!r}")
-        lines.append(http1.field_line(name, value))
-        name = name.lower()
-        if is_hop_by_hop(name):
-            raise ValueError(f"start_response(): {name} is the server's to say (RFC 9110 §7.6.1)")
+        line, name = checked_field(name, value)
         if name == "content-length":
             if name in names or not http1.LENGTH.fullmatch(value):
                 raise ValueError(f"start_response(): not the one Content-Length: {value!r}")
             length = int(value)
+        lines.append(line)
         names.add(name)
     return lines, length, names
+
+
+@functools.lru_cache(maxsize=256)  # an application says the same few again and again
+def checked_field(name, value):
+    """Return (field line, lower-case name); raise for what PEP 3333 forbids."""
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise TypeError(f"start_response(): not a field of two strings: {name!r}: {value!r}")
+    line, name = http1.field_line(name, value), name.lower()
+    if is_hop_by_hop(name):
+        raise ValueError(f"start_response(): {name} is the server's to say (RFC 9110 §7.6.1)")
+    return line, name
 
 
 def whole_length(result, piece):

@@ -89,6 +89,7 @@ OWN_FIELDS = {
 # Only pure functions are remembered: the answer for a second never changes.
 http_date = functools.lru_cache(maxsize=256)(conditional.http_date)
 last_modified = functools.lru_cache(maxsize=256)(conditional.last_modified)
+preferred_codings = functools.lru_cache(maxsize=256)(conditional.preferred_codings)
 
 
 def url_normalize(path):
@@ -99,6 +100,8 @@ def url_normalize(path):
     >>> url_normalize("/a/./b//../../c/"), url_normalize("/../../etc/passwd"), url_normalize("/.well-known/x")
     ('/c/', '/etc/passwd', '/.well-known/x')
     """
+    if "//" not in path and "/." not in path:
+        return path  # as nearly every one
     segments = []
     for segment in path.split("/"):
         if segment == "..":
@@ -201,7 +204,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     server_version = "asynchttpd"
     max_body = 100 * 1024 * 1024  # bytes of a request body; above it 413
     spool_limit = 512 * 1024  # bytes of a body kept in memory; above it a temporary file
-    chunk_size = 65536  # bytes read from a file at a time
+    chunk_size = 16384  # bytes read from a file at a time; fresh memory for more would cost more than the reading
     turn_budget = 1024 * 1024  # bytes sent to one client before the others have their turn
     turn_time = 0.01  # seconds for requests that one client has pipelined, likewise
 
@@ -534,7 +537,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
         In place of asynchat's, which sends one piece of at most 64 KiB a turn and forgets producers.
         """
-        budget = self.turn_budget
+        budget, sent_before = self.turn_budget, self.bytes_sent
         while self.producer_fifo and budget > 0:
             first = self.producer_fifo[0]
             from_file = HAS_SENDFILE and isinstance(first, FileProducer) and first.left
@@ -557,13 +560,14 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
                 return
             if self.state is not BODY:  # there it was 100 (Continue), no part of the answer
                 self.bytes_sent += sent
-                if sent or self.deadline is None:
-                    self.deadline = time.monotonic() + self.send_timeout
             if sent < size:
-                return
+                break
             budget -= sent
-        if not self.producer_fifo and self.state is SENDING:
-            self.response_sent()
+        if not self.producer_fifo:
+            if self.state is SENDING:
+                self.response_sent()
+        elif self.state is not BODY and (self.bytes_sent > sent_before or self.deadline is None):
+            self.deadline = time.monotonic() + self.send_timeout
 
     def send_file(self, producer, count):
         """As send(), but the kernel copies the bytes from the producer's file: they never enter this process."""
@@ -696,7 +700,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     @property
     def request_version(self):
-        return "HTTP/{}.{}".format(*self.request.version)
+        return f"HTTP/1.{self.request.version[1]}"
 
     @property
     def rfile(self):
@@ -727,7 +731,10 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.end_headers()
 
     def send_head(self):
-        """Send the head of the answer for a file or folder; return the producer of its body, or None without one."""
+        """Send the head of the answer for a file or folder, with its body if that is short.
+
+        Return the producer of a long body, else None.
+        """
         path = self.translate_path(self.path)
         if path.endswith("/"):
             if self.listing and not os.path.exists(path + "index.html"):
@@ -738,7 +745,9 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             os.close(fd)
             return self.redirect_to_folder(path)
         accepted = self.headers.exact("accept-encoding")
-        for coding in conditional.preferred_codings(accepted) if accepted else ():
+        for coding in preferred_codings(accepted) if accepted else ():
+            if not os.access(path + self.coding_suffixes[coding], os.F_OK):
+                continue  # nearly always, and much cheaper to be told so than by an exception
             try:
                 sibling, sibling_facts = self.open_path(path + self.coding_suffixes[coding])
             except (HTTPError, OSError):
@@ -748,30 +757,42 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         return self.send_file_head(fd, facts, path)
 
     def send_file_head(self, fd, facts, path, coding=""):
-        """Send the head for the open file *fd*, as its conditional fields and Range ask; return a producer or None."""
-        file = open(fd, "rb", buffering=0)  # closed below or by its producer
+        """Send the head for the open file *fd*, as its conditional fields and Range ask, then as send_body() does."""
         now = time.time()
         etag = conditional.entity_tag(facts.st_size, facts.st_mtime_ns, coding)
         status, start, stop = conditional.select_part(
             self.command, self.headers, etag, facts.st_mtime, facts.st_size, now
         )
         if status >= 400:
-            file.close()
+            os.close(fd)
             unsatisfied = {"Content-Range": conditional.unsatisfied_range(facts.st_size)} if status == 416 else {}
             raise HTTPError(status, "precondition or range", unsatisfied)
         self.send_response(status)
         self.head.append(file_fields(etag, last_modified(facts.st_mtime, int(now)), self.cache))
-        if status == 304:
-            file.close()
-            self.end_headers()
-            return None
-        self.head.append(type_fields(os.path.splitext(path)[1], coding))
+        if status != 304:
+            self.head.append(type_fields("." + path.rpartition(".")[2], coding))
+            self.send_length(stop - start)
         if status == 206:
             self.send_header("Content-Range", conditional.content_range(start, stop, facts.st_size))
-            file.seek(start)
-        self.send_length(stop - start)
         self.end_headers()
-        return FileProducer(file, self.chunk_size, stop - start)
+        return self.send_body(fd, start, stop)
+
+    def send_body(self, fd, start, stop):
+        """Send these bytes of the open file *fd* and close it; return a producer that does so if they are many."""
+        count = stop - start
+        if count > self.chunk_size and not self.bodiless:
+            file = open(fd, "rb", buffering=0)
+            file.seek(start)
+            return FileProducer(file, self.chunk_size, count)
+        try:
+            # With its head, without the cost of a producer and a file object: most files are short.
+            body = b"" if self.bodiless else os.pread(fd, count, start)
+        finally:
+            os.close(fd)
+        if len(body) < count and not self.bodiless:
+            raise Aborted("file was truncated while it was being sent")
+        self.push(body)
+        return None
 
     def translate_path(self, path):
         """Return the file system path that the target *path* means; a folder ends in "/". Raise HTTPError 404.

@@ -73,7 +73,7 @@ def test_answer_cut_off_behind_one_of_a_thread_leaves_the_worker_alive(start_app
     answer = b""
     while piece := client.sock.recv(65536):
         answer += piece
-    assert answer.count(b"HTTP/1.1 200 ") == 2
+    assert answer.count(b"HTTP/1.1 200 ") == 1  # the other was found too short before its head had left
     again = connect(server)
     again.sock.sendall(get(b"/"))
     assert again.sock.recv(65536).endswith(b"2")  # the same process counts on
