@@ -53,7 +53,7 @@ MISTAKES = {
     },
     "header_case": {"test_field_names_and_connection_options_are_read_in_any_case": "header case"},
     "short_queue": {"test_hundred_clients_fit_into_the_listen_queue": "listen(5)"},
-    "prints_per_request": {},
+    "prints_per_request": {"test_printing_does_not_stop_the_server_when_nobody_reads_it": "prints per request"},
 }
 WSGI_MISTAKES = {
     "wsgi_loses_headers": {"test_wsgi_content_type_is_the_applications": "loses the headers"},
@@ -63,7 +63,7 @@ WSGI_MISTAKES = {
 SELECTED = {
     "keep_alive_without_length": (
         "connection_is_kept_open or folder_without_index",
-        {"test_http_1_1_connection_is_kept_open": "no Content-Length and the connection stays open"},
+        {"test_http_1_1_connection_is_kept_open": "keep-alive without length"},
     ),
     "dies_of_a_reset": (
         "reset_in_the_middle or silent_clients",
@@ -88,7 +88,24 @@ HTTP_SERVER = {
     "test_two_pipelined_requests_are_answered_in_order": "the connection was closed",
     "test_workers_share_one_listening_socket": "1 processes are alive",
     "test_hundred_clients_fit_into_the_listen_queue": "only 6 connections",
+    "test_printing_does_not_stop_the_server_when_nobody_reads_it": "prints per request",
 }
+# The most common mistakes, each with a failure that must name it as the likely cause: server, check, cause.
+COMMON_MISTAKES = [
+    ("no_content_length", "test_content_length_is_the_size_of_the_file", "no Content-Length"),
+    ("body_on_head", "test_head_has_no_body", "body on HEAD"),
+    ("forgets_the_rest", "test_large_file_arrives_whole_and_byte_for_byte", "one send() was short"),
+    ("sends_all_again", "test_large_file_arrives_whole_and_byte_for_byte", "after a short send()"),
+    ("blocking_read", "test_half_sent_requests_do_not_stop_the_next", "blocking read in the loop"),
+    ("binds_in_every_worker", "test_workers_share_one_listening_socket", "socket not shared"),
+    ("decoded_twice", "test_escapes_are_decoded_only_once", "decoded twice"),
+    ("decoded_too_late", "test_escaped_dotdot_cannot_leave_the_root[/%2e%2e/secret.txt]", "decoded too late"),
+    ("text_mode", "test_image_arrives_byte_for_byte[types/photo.jpg]", "text mode"),
+    ("header_case", "test_field_names_and_connection_options_are_read_in_any_case", "header case"),
+    ("keep_alive_without_length", "test_http_1_1_connection_is_kept_open", "keep-alive without length"),
+    ("short_queue", "test_hundred_clients_fit_into_the_listen_queue", "the number given to listen(), about 5"),
+    ("prints_per_request", "test_printing_does_not_stop_the_server_when_nobody_reads_it", "prints per request"),
+]
 # Its answer depends on the tables of this machine.
 HTTP_SERVER_MAY_FAIL = {"test_content_type_follows_the_file_name[types/film.swf]"}
 
@@ -146,6 +163,12 @@ def assert_caught(outcome, expected):
 @pytest.mark.parametrize("name", MISTAKES)
 def test_mistake_is_caught_by_the_check_that_names_it(outcomes, name):
     assert_caught(outcomes[name], MISTAKES[name])
+
+
+@pytest.mark.parametrize(("name", "check", "cause"), COMMON_MISTAKES)
+def test_common_mistake_is_named_as_the_likely_cause(outcomes, name, check, cause):
+    failed, _names = outcomes[name]
+    assert f"Likely cause: {cause}" in failed[check]
 
 
 @pytest.mark.parametrize("name", WSGI_MISTAKES)

@@ -51,7 +51,9 @@ class Answer:
     def likely_cause(self):
         """Name the mistake that this answer shows by itself, else ""."""
         if self.status and not {"content-length", "transfer-encoding"} & self.fields.keys() and self.note:
-            return "the answer has no Content-Length and the connection stays open, so nobody can see where it ends"
+            return (
+                "keep-alive without length: no Content-Length and no end of the connection show where the answer ends"
+            )
         if not self.status_line and ("connection was" in self.note or "Empty reply" in self.note):
             return "an exception while answering; look at the server's output"
         return ""

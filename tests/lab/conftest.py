@@ -1,5 +1,6 @@
 """Options and servers of the lab check. It knows nothing of the code it checks, only command lines."""
 
+import json
 import signal
 
 import pytest
@@ -21,6 +22,7 @@ def pytest_addoption(parser):
     group.addoption("--httpd", help="command of the file server, with {root} {workers} {port}")
     group.addoption("--wsgi", help="command of the WSGI server, with {app} {port}")
     group.addoption("--ab-requests", type=int, help="requests of each ab run (default 50000)")
+    group.addoption("--record", help="file that gets a line of JSON for each check as soon as it has ended")
 
 
 def setting(config, option):
@@ -99,10 +101,25 @@ def ab_requests(request):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Show beside a failed check what the server printed last, for there the traceback is."""
+    """Show beside a failed check what the server printed last, for there the traceback is; record what came out."""
     if call.excinfo and call.when == "call":
         item.has_failed = True
         for server in {value for value in item.funcargs.values() if isinstance(value, Server) and value.process}:
             text = f"`{server.command}` printed last:\n{server.output.last_lines()}"
             item.add_report_section("call", "from the server", text)
-    return (yield)
+    report = yield
+    if report.failed or report.when == "call":
+        said = [text for title, text in report.sections if "from the server" in title]
+        record(item.config, check=item.nodeid, passed=report.passed, message=report.longreprtext, output="".join(said))
+    return report
+
+
+def record(config, **facts):
+    """Add a line to the file of --record: first the names of all checks, then what came out of each."""
+    if path := config.getoption("record", None):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(facts) + "\n")
+
+
+def pytest_collection_finish(session):
+    record(session.config, checks=[item.nodeid for item in session.items])

@@ -1,5 +1,6 @@
 """One server under test: started from a command line, watched from outside, stopped with all its processes."""
 
+import fcntl
 import os
 import random
 import shlex
@@ -9,11 +10,13 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 HOST = "127.0.0.1"
 START_PATIENCE = 10.0  # seconds until a server must accept connections
 STOP_PATIENCE = 5.0  # seconds until a server must have ended after a signal
+PIPE_SIZE = 4096  # bytes that a server may print while nobody reads; the least that Linux knows
 
 
 class StartFailure(Exception):
@@ -81,7 +84,9 @@ class Output:
     kept = 64 * 1024  # bytes
 
     def __init__(self, pipe):
-        self.text, self.lines = b"", 0
+        self.text, self.lines, self.pipe = b"", 0, pipe
+        self.is_read = threading.Event()
+        self.is_read.set()
         self.reader = threading.Thread(target=self.drain, args=(pipe,), daemon=True)
         self.reader.start()
 
@@ -90,6 +95,19 @@ class Output:
             while data := pipe.read1(65536):
                 self.lines += data.count(b"\n")
                 self.text = (self.text + data)[-self.kept :]
+                self.is_read.wait()
+
+    @contextmanager
+    def unread(self):
+        """Read nothing in the block, like somebody who starts a server with a pipe and forgets it."""
+        if hasattr(fcntl, "F_SETPIPE_SZ"):  # elsewhere it holds 64 KiB, and more must be printed to fill it
+            with suppress(OSError):  # more than that is waiting in it just now
+                fcntl.fcntl(self.pipe, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        self.is_read.clear()
+        try:
+            yield
+        finally:
+            self.is_read.set()
 
     def last_lines(self, count=15):
         lines = self.text.decode("utf-8", "replace").splitlines()[-count:]

@@ -271,7 +271,9 @@ def test_content_length_is_the_size_of_the_file(httpd):
         got=f"{answer} with Content-Length {field!r}" if field else f"{answer} with no Content-Length",
         expected=f"Content-Length: {size}, as the client cannot know otherwise where the answer ends",
         rule=f"{CHECKED}: Content-Length; RFC 9110 section 8.6",
-        cause="" if field else "send_header('Content-Length', ...) is missing, or comes after end_headers()",
+        cause=""
+        if field
+        else "no Content-Length: send_header('Content-Length', ...) is missing, or comes after end_headers()",
     )
 
 

@@ -29,7 +29,7 @@ def cause_of_failed_load(httpd, run):
     alone = curl(httpd, "/page.html")
     if alone.likely_cause or alone.status != 200:
         return alone.likely_cause or "a single curl fails too, so load is not the reason; look there first"
-    if run.lines_printed >= run.finished > 0:
+    if "had not finished" in run.text and run.lines_printed >= run.finished > 0:
         return f"prints per request: {run.lines_printed:,} lines meanwhile; that costs more than serving"
     if "reset by peer" in run.text or "timeout" in run.text or run.longest_connect >= 1000:
         return "listen(5) under load: the queue of waiting connections is full; listen(1024)"
