@@ -1,0 +1,60 @@
+"""The pages of the book can be replayed: their commands print what stands below them, their figures show what is said.
+
+A ```console block is a session: lines that begin with "$ " are commands, the lines below one what it prints.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, python_command, running_servers
+
+DOCS = ROOT / "docs"
+
+
+def sessions(page):
+    """Return the console blocks of a page, each as a list of (command, lines that it prints)."""
+    blocks = re.findall(r"^```console\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S)
+    return [
+        [
+            (command, printed.splitlines())
+            for command, printed in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.M)
+        ]
+        for block in blocks
+    ]
+
+
+def replay(session, ports):
+    """Run the commands of *session* in one shell, with *ports* (the page's -> real); return the lines of each."""
+    script = "\necho @@\n".join(command for command, _ in session)
+    for written, real in ports.items():
+        script = re.sub(rf"(127\.0\.0\.1[: ]){written}\b", rf"\g<1>{real}", script)
+    path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"  # `python` is the one that runs the tests
+    environ = {**os.environ, "PATH": path, "PYTHONUTF8": "1"}
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30)
+    return [printed.replace("\r", "").strip("\n").splitlines() for printed in f"{done.stdout}\n".split("@@\n")]
+
+
+def check_sessions(page, ports):
+    assert sessions(page)
+    for session in sessions(page):
+        printed = replay(session, ports)
+        for (command, expected), lines in zip(session, printed, strict=True):
+            assert lines == expected, command
+
+
+@pytest.fixture
+def run(tmp_path):
+    with running_servers(tmp_path) as start:
+        yield lambda *command: start(python_command(*command, "--port", 0), cwd=ROOT).wait_started()
+
+
+def test_framing_attacks_do_what_the_page_says(run):
+    ours, lenient = run("httpd.py", "-r", "www", "--log", "debug"), run("docs/lenient.py")
+    check_sessions("framing.md", {9000: ours.port, 9001: lenient.port})
+    log = "\n".join(ours.stop())
+    reasons = re.findall(r"`(refused: [^`]+)`", (DOCS / "framing.md").read_text())
+    assert len(reasons) == 4
+    assert [reason for reason in reasons if reason not in log] == []
