@@ -3,6 +3,7 @@
 A ```console block is a session: lines that begin with "$ " are commands, the lines below one what it prints.
 """
 
+import importlib
 import os
 import re
 import subprocess
@@ -58,3 +59,18 @@ def test_framing_attacks_do_what_the_page_says(run):
     reasons = re.findall(r"`(refused: [^`]+)`", (DOCS / "framing.md").read_text())
     assert len(reasons) == 4
     assert [reason for reason in reasons if reason not in log] == []
+
+
+def test_blocking_call_stops_everybody_but_not_with_threads(run):
+    command = "async_wsgi.py", "docs.sleepy:application"
+    check_sessions("loop.md", {9000: run(*command).port, 9001: run(*command, "--threads", 4).port})
+
+
+def test_event_costs_the_same_beside_any_number_of_connections(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    turns = importlib.import_module("turns")
+    few, many = (min(turns.measure(turns.LOOPS["epoll, EventMap"], idle) for _ in range(3)) for idle in (10, 1000))
+    assert many < 5 * few  # asked one by one, a hundred times as many cost some forty times as much
+    asked = min(turns.measure(turns.LOOPS["poll, asks each channel"], 1000) for _ in range(3))
+    assert asked > 5 * many
+    assert turns.measure(turns.LOOPS["select, asks each channel"], 1000) is None

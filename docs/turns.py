@@ -1,0 +1,67 @@
+"""Measure what one event costs the loop beside ever more idle connections; print the table of docs/loop.md.
+
+python docs/turns.py
+"""
+
+import resource
+import socket
+import time
+
+import ioloop
+from ioloop import asyncore
+
+IDLE = [10, 100, 400, 1000, 4000]
+EVENTS = 500
+LOOPS = {
+    "select, asks each channel": lambda channels: asyncore.poll(0, channels),
+    "poll, asks each channel": lambda channels: asyncore.poll2(0, channels),
+    "epoll, EventMap": lambda channels: channels.poll(0),
+}
+
+
+class Reader(asyncore.dispatcher):
+    """A channel that never writes."""
+
+    deadline = None  # it knows ioloop: no need to ask it again every second
+
+    def writable(self):
+        return False
+
+    def handle_read(self):
+        self.recv(1)
+
+
+def measure(loop, idle):
+    """Return the microseconds of one event with so many *idle* channels, None if select() cannot hold them."""
+    channels, far_ends = ioloop.EventMap(), []
+    try:
+        for _ in range(idle + 1):
+            far_end, near_end = socket.socketpair()
+            far_ends.append(far_end)
+            Reader(near_end, channels)
+        loop(channels)  # the poller is opened, everybody is registered
+        began = time.perf_counter()
+        for _ in range(EVENTS):
+            far_ends[0].send(b"x")
+            loop(channels)
+        return (time.perf_counter() - began) / EVENTS * 1e6
+    except ValueError:  # a descriptor above 1023
+        return None
+    finally:
+        for far_end in far_ends:
+            far_end.close()
+        channels.close()
+
+
+def main():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    print("| idle connections |", " | ".join(map(str, IDLE)), "|")
+    print("|---|" + "---:|" * len(IDLE))
+    for name, loop in LOOPS.items():
+        costs = [measure(loop, idle) for idle in IDLE]
+        print(f"| {name} |", " | ".join("fails" if cost is None else f"{cost:,.0f} µs" for cost in costs), "|")
+
+
+if __name__ == "__main__":
+    main()
