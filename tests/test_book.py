@@ -20,7 +20,7 @@ def sessions(page):
     blocks = re.findall(r"^```console\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S)
     return [
         [
-            (command, printed.splitlines())
+            (command, printed.rstrip("\n").splitlines())
             for command, printed in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.M)
         ]
         for block in blocks
@@ -35,7 +35,7 @@ def replay(session, ports):
     path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"  # `python` is the one that runs the tests
     environ = {**os.environ, "PATH": path, "PYTHONUTF8": "1"}
     done = subprocess.run(["bash", "-c", script], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30)
-    return [printed.replace("\r", "").strip("\n").splitlines() for printed in f"{done.stdout}\n".split("@@\n")]
+    return [printed.replace("\r", "").rstrip("\n").splitlines() for printed in f"{done.stdout}\n".split("@@\n")]
 
 
 def check_sessions(page, ports):
@@ -74,3 +74,18 @@ def test_event_costs_the_same_beside_any_number_of_connections(monkeypatch):
     asked = min(turns.measure(turns.LOOPS["poll, asks each channel"], 1000) for _ in range(3))
     assert asked > 5 * many
     assert turns.measure(turns.LOOPS["select, asks each channel"], 1000) is None
+
+
+def test_producer_needs_no_memory_for_a_slow_reader_and_push_does(run, connect):
+    server = run("docs/backpressure.py")
+    check_sessions("producers.md", {9000: server.port})
+
+    def peak_with(target):
+        reader = connect(server, receive_buffer=4096)
+        reader.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert b" 200 " in reader.reader.readline()
+        return int(connect(server).get("/memory").body.split()[0])
+
+    before = int(connect(server).get("/memory").body.split()[0])
+    assert peak_with("/produce?5000000") < before + 8
+    assert peak_with("/push?5000000") > before + 37
