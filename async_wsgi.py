@@ -75,6 +75,8 @@ class AsyncWSGIServer(httpd.AsyncServer):
 class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     """One connection, the requests of which the application answers."""
 
+    __slots__ = ("answer", "job")
+
     script_name = ""  # where the application is mounted; taken off the path if the proxy has left it there
     static_folders = {}  # {"/prefix": folder}: answered with files, by the parent class
     trusted_proxies = ()  # networks whose word about the client is believed (see proxy.py)
@@ -83,21 +85,19 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     def reset_request(self):
         super().reset_request()
         self.answer = None  # the Answer of the application
-        self.mount = None  # prefix of the static folder that answers
         self.job = None  # the application at work in a thread
 
-    def parse_headers(self):
-        super().parse_headers()
-        for prefix in self.static_folders:
-            if self.path.startswith(prefix + "/"):
-                self.mount = prefix
+    def mount(self):
+        """Return the prefix of the static folder that answers, None if the application does."""
+        inside = [prefix for prefix in self.static_folders if self.path.startswith(prefix + "/")]
+        return max(inside, key=len, default=None)
 
     def handles(self, method):
-        return method != "CONNECT" if self.mount is None else super().handles(method)
+        return method != "CONNECT" if self.mount() is None else super().handles(method)
 
     def handle_request(self):
         """Have the application answer; files, and `OPTIONS *` which asks about the server, are the parent's."""
-        if self.mount is not None or self.path == "*":
+        if self.path == "*" or (self.static_folders and self.mount()):
             super().handle_request()
             return
         if self.command == "CONNECT":
@@ -109,8 +109,9 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
             self.start_job()
 
     def translate_path(self, path):
-        self.root = self.static_folders[self.mount]
-        return super().translate_path(path.removeprefix(self.mount))
+        mount = self.mount()
+        self.root = self.static_folders[mount]
+        return super().translate_path(path.removeprefix(mount))
 
     def get_environ(self):
         """Return what the application is told about the request (PEP 3333, "environ Variables")."""
@@ -125,8 +126,8 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
             "PATH_INFO": path,
             "QUERY_STRING": query,
             "SERVER_PROTOCOL": self.request_version,
-            "REMOTE_ADDR": self.address[0].removeprefix("::ffff:"),
-            "REMOTE_PORT": str(self.address[1]),
+            "REMOTE_ADDR": self.addr[0].removeprefix("::ffff:"),
+            "REMOTE_PORT": str(self.addr[1]),
             "wsgi.input": self.rfile,
             "asynchttpd.client_disconnected": self.client_disconnected,
         }
@@ -252,9 +253,8 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         elif self.status is None:
             self.queue_piece(b"")
 
-    def initiate_send(self):
-        super().initiate_send()
-        if self.job and not self.producer_fifo:
+    def queue_emptied(self):
+        if self.job:
             if self.status is not None:
                 self.deadline = None  # the client has taken everything; now we wait for the application
             self.job.has_room.set()
@@ -300,13 +300,14 @@ class Answer:
     length -- the Content-Length, None if it is unknown
     left -- bytes that the body may still have, None if it may have any number
     overrun -- has the application made more than that?
+    whole -- was its first piece known to be its last?
     begun -- has the head been handed on? Then it cannot be replaced any more.
     """
 
     def __init__(self, handler):
         self.handler, self.command, self.path = handler, handler.command, handler.path
         self.code = self.length = self.left = None
-        self.begun = self.overrun = False
+        self.begun = self.overrun = self.whole = False
 
     @property
     def request(self):
@@ -323,10 +324,9 @@ class Answer:
                 exc_info = None  # or the traceback would keep this frame, which keeps the traceback
         elif self.code is not None:
             raise RuntimeError("start_response() called a second time without exc_info")
-        if not isinstance(status, str) or not STATUS.fullmatch(status):
-            raise ValueError(f"start_response(): not a status: {status!r}")
+        code, reason = checked_status(status)
         self.lines, self.length, self.names = checked_fields(response_headers)
-        self.code, self.reason = int(status[:3]), status[4:]
+        self.code, self.reason = code, reason
 
     def begin(self, whole):
         """The head leaves; *whole* is the length of the body if it is known."""
@@ -345,10 +345,12 @@ class Answer:
 
     def pieces(self, result):
         """Yield the pieces of *result* that go on the wire. Raise Aborted if they are less than the Content-Length."""
-        for piece in iterate(result):
+        for piece in checked_result(result):
             if checked_piece(piece):
                 if not self.begun:
-                    self.begin(whole_length(result, piece))
+                    length = whole_length(result, piece)
+                    self.whole = length is not None
+                    self.begin(length)
                 if self.command == "HEAD":
                     return
                 if piece := self.measured(piece):
@@ -396,6 +398,11 @@ class ApplicationProducer:
     def __init__(self, answer, result):
         self.answer, self.result = answer, result
         self.pieces = answer.pieces(result)
+
+    @property
+    def left(self):
+        """Bytes still to come. None if only more() can tell: the application may have work to do after its last one."""
+        return self.answer.left if self.answer.whole else None
 
     def more(self):
         return guarded(next, self.pieces, b"")
@@ -508,16 +515,24 @@ def guarded(function, *arguments):
         raise RuntimeError(f"the application raised {error!r}") from error
 
 
-def iterate(result):
-    if isinstance(result, str | bytes) or not (hasattr(result, "__iter__") or hasattr(result, "__getitem__")):
+def checked_result(result):
+    if isinstance(result, (str, bytes)) or not (hasattr(result, "__iter__") or hasattr(result, "__getitem__")):
         raise TypeError(f"the application returned {type(result).__name__}, not an iterable of bytes")
-    return iter(result)
+    return result
 
 
 def checked_piece(piece):
     if not isinstance(piece, bytes):
         raise TypeError(f"the application made {type(piece).__name__}, not bytes, for its body")
     return piece
+
+
+@functools.lru_cache(maxsize=64)
+def checked_status(status):
+    """Return (code, reason) of a status such as "200 OK"; raise ValueError for anything else."""
+    if not isinstance(status, str) or not STATUS.fullmatch(status):
+        raise ValueError(f"start_response(): not a status: {status!r}")
+    return int(status[:3]), status[4:]
 
 
 def checked_fields(response_headers):
@@ -528,8 +543,8 @@ def checked_fields(response_headers):
     for name, value in response_headers:
         line, name = checked_field(name, value)
         if name == "content-length":
-            if name in names or not http1.LENGTH.fullmatch(value):
-                raise ValueError(f"start_response(): not the one Content-Length: {value!r}")
+            if name in names:
+                raise ValueError("start_response(): more than one Content-Length")
             length = int(value)
         lines.append(line)
         names.add(name)
@@ -544,6 +559,8 @@ def checked_field(name, value):
     line, name = http1.field_line(name, value), name.lower()
     if is_hop_by_hop(name):
         raise ValueError(f"start_response(): {name} is the server's to say (RFC 9110 §7.6.1)")
+    if name == "content-length" and not http1.LENGTH.fullmatch(value):
+        raise ValueError(f"start_response(): not a length: {value!r}")
     return line, name
 
 
@@ -698,7 +715,7 @@ def run():
     AsyncWSGIServer.threads = args.threads
     AsyncWSGIServer.multiprocess = args.workers > 1
     AsyncWSGIRequestHandler.script_name = args.script_name or ""
-    AsyncWSGIRequestHandler.static_folders = dict(sorted(args.static))  # a longer prefix comes later, and wins
+    AsyncWSGIRequestHandler.static_folders = dict(args.static)
     AsyncWSGIRequestHandler.trusted_proxies = args.trusted_proxy
     AsyncWSGIRequestHandler.request_timeout = args.timeout
 

@@ -194,6 +194,13 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     To leave alone: what asyncore calls (handle_*, collect_incoming_data, found_terminator, initiate_send).
     """
 
+    # What a connection remembers, in slots: a dict with so many names takes a kilobyte more, and many may be idle.
+    __slots__ = (  # noqa: RUF023
+        "server", "state", "deadline", "input_left", "early", "pieces", "blank_bytes", "head_bytes",
+        "request", "command", "path", "headers", "began", "spool", "decoder", "body_bytes", "body_started",
+        "close_connection", "status", "head", "length", "bodiless", "chunked", "unsent", "head_sent", "bytes_sent",
+    )  # fmt: skip
+
     root = "."  # folder that is served
     listing = False  # answer for a folder without index.html with a list of its entries?
     follow_symlinks = False  # serve what symbolic links outside the root lead to?
@@ -222,8 +229,12 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     responses = {status.value: (status.phrase, status.description) for status in http.HTTPStatus}
 
     def __init__(self, sock, server=None, address=None, map=None):
-        super().__init__(sock, map)
-        self.server, self.address = server, address or self.addr
+        # Given the socket, asyncore would ask the system for the address that accept() has told already.
+        super().__init__(map=map)
+        sock.setblocking(False)
+        self.set_socket(sock, map)
+        self.connected = True
+        self.server, self.addr = server, address or sock.getpeername()
         if server is not None:
             server.row[scoreboard.CONNECTIONS] += 1
         self.input_left = False  # is there input that nobody has read?
@@ -231,6 +242,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.pieces = []  # of a head that is not complete
         self.blank_bytes = self.head_bytes = 0
         self.reset_request()
+        self.set_terminator(b"\r\n\r\n")
         self.await_request(self.header_timeout)
 
     # A request comes in.
@@ -249,7 +261,6 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def await_request(self, timeout):
         self.state = IDLE
         self.deadline = time.monotonic() + timeout
-        self.set_terminator(b"\r\n\r\n")
 
     def recv(self, buffer_size):
         """Return what came early, then what the socket has."""
@@ -379,6 +390,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.state, self.deadline = HANDLING, None
         if self.spool:
             self.spool.seek(0)
+            self.set_terminator(b"\r\n\r\n")
         self.attempt(self.handle_request)
         self.end_response()
 
@@ -502,8 +514,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.queue_producer(producer)
 
     def queue_producer(self, producer):
-        """Queue a producer that is asked for its first piece when everything before has left."""
-        if self.bodiless:
+        """Queue a producer that is asked for its first piece when everything before has left; not one that is empty."""
+        if self.bodiless or getattr(producer, "left", None) == 0:
             producer.close()
         else:
             self.queue_unsent()
@@ -566,8 +578,13 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         if not self.producer_fifo:
             if self.state is SENDING:
                 self.response_sent()
+            else:
+                self.queue_emptied()
         elif self.state is not BODY and (self.bytes_sent > sent_before or self.deadline is None):
             self.deadline = time.monotonic() + self.send_timeout
+
+    def queue_emptied(self):
+        """The client has taken all there is for now, but the answer is not complete yet: the place to make more."""
 
     def send_file(self, producer, count):
         """As send(), but the kernel copies the bytes from the producer's file: they never enter this process."""
@@ -615,7 +632,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             self.access_log.write(
                 accesslog.Entry(
                     time=time.time(),
-                    client=self.address[0],
+                    client=self.addr[0],
                     request_line=f"{self.command} {self.path} {self.request_version}" if request else "",
                     status=self.status,
                     sent=self.bytes_sent,
@@ -710,7 +727,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     @property
     def client(self):
         """The client's address for the log."""
-        return "{}:{}".format(*self.address) if isinstance(self.address, tuple) else str(self.address)
+        return "{}:{}".format(*self.addr) if isinstance(self.addr, tuple) else str(self.addr)
 
     # Files.
 
