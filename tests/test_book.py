@@ -6,6 +6,7 @@ A ```console block is a session: lines that begin with "$ " are commands, the li
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -52,6 +53,7 @@ def run(tmp_path):
         yield lambda *command: start(python_command(*command, "--port", 0), cwd=ROOT).wait_started()
 
 
+@pytest.mark.skipif(not shutil.which("nc"), reason="the attacks are sent with nc")
 def test_framing_attacks_do_what_the_page_says(run):
     ours, lenient = run("httpd.py", "-r", "www", "--log", "debug"), run("docs/lenient.py")
     check_sessions("framing.md", {9000: ours.port, 9001: lenient.port})
