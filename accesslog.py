@@ -6,36 +6,27 @@ Each line is one write() in append mode, so that many processes can share one fi
 """
 
 import functools
-import json
 import os
 import re
 import select
 import stat
 import sys
 import time
-from typing import NamedTuple
+from collections import namedtuple
 
 TEXT_LIMIT = 1024  # characters kept of one text from the wire
 UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # all but printable ASCII, and of that '"' and "\"
+FIELDS = "time client request_line status sent referer user_agent duration worker aborted"
 
 
-class Entry(NamedTuple):
+class Entry(namedtuple("Entry", FIELDS)):
     """One response. Texts are as the client sent them, latin-1; "" for what it did not send.
 
     time -- when it ended, seconds since 1970; duration -- seconds since the request's head was complete;
     sent -- bytes, head included; aborted -- was the connection lost, or cut, before the end?
     """
 
-    time: float
-    client: str
-    request_line: str
-    status: int
-    sent: int
-    referer: str
-    user_agent: str
-    duration: float
-    worker: int
-    aborted: bool
+    __slots__ = ()
 
 
 def combined(entry: Entry) -> str:
@@ -54,6 +45,8 @@ def moment(second: int) -> str:
 
 def as_json(entry: Entry) -> str:
     """Return the entry as one line of JSON."""
+    import json
+
     return (
         json.dumps(
             {name: text[:TEXT_LIMIT] if isinstance(text, str) else text for name, text in entry._asdict().items()}

@@ -13,12 +13,9 @@ only the loop touches sockets:
 """
 
 import argparse
-import concurrent.futures
 import functools
-import glob
 import importlib
 import io
-import ipaddress
 import os
 import re
 import signal
@@ -28,12 +25,10 @@ import sys
 import threading
 import time
 import traceback
-import urllib.parse
 from wsgiref.util import FileWrapper, is_hop_by_hop
 
 import http1
 import httpd
-import proxy
 from http1 import HTTPError
 from httpd import CLOSED, Aborted, log
 
@@ -50,8 +45,11 @@ class AsyncWSGIServer(httpd.AsyncServer):
     def set_app(self, application):
         """Take *application*, a callable(environ, start_response) as of PEP 3333, into service."""
         self.application = application
-        self.pool = concurrent.futures.ThreadPoolExecutor(self.threads) if self.threads else None
-        self.jobs = 0  # requests in the pool, running or waiting
+        self.pool, self.jobs = None, 0  # threads, and how many requests run or wait there
+        if self.threads:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self.pool = ThreadPoolExecutor(self.threads)
         host, port = self.socket.getsockname()[:2]
         if host in ("0.0.0.0", "::"):
             host = socket.gethostname()
@@ -116,7 +114,11 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     def get_environ(self):
         """Return what the application is told about the request (PEP 3333, "environ Variables")."""
         target, _, query = self.path.partition("?")
-        path = urllib.parse.unquote_to_bytes(target).decode("latin-1") if "%" in target else target
+        path = target
+        if "%" in target:
+            import urllib.parse
+
+            path = urllib.parse.unquote_to_bytes(target).decode("latin-1")
         if (path + "/").startswith(self.script_name + "/"):
             path = path[len(self.script_name) :]
         environ = {
@@ -142,6 +144,8 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         return environ
 
     def apply_forwarding(self, environ):
+        import proxy
+
         client = proxy.client_of(environ["REMOTE_ADDR"], self.headers, self.trusted_proxies)
         if client.node != environ["REMOTE_ADDR"]:
             environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = client.node, ""
@@ -669,6 +673,8 @@ def static_folder(text):
 
 
 def network(text):
+    import ipaddress
+
     try:
         return ipaddress.ip_network(text)
     except ValueError as error:
@@ -694,6 +700,8 @@ def watch_sources(interval=0.5):
 
 def source_times():
     """Return {path: time of last change} of what is loaded and not installed, and of the Python files beside it."""
+    import glob
+
     installed = (sys.prefix, sys.base_prefix)
     loaded = {
         os.path.abspath(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)

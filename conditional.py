@@ -29,9 +29,10 @@ DAY = f"(?:{'|'.join(DAYS)})"
 LONG_DAY = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
 MONTH = f"(?P<month>{'|'.join(MONTHS)})"
 CLOCK = "(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-9]|60)"
-IMF_FIXDATE = re.compile(f"{DAY}, (?P<day>[0-9]{{2}}) {MONTH} (?P<year>[0-9]{{4}}) {CLOCK} GMT")
-RFC_850_DATE = re.compile(f"{LONG_DAY}, (?P<day>[0-9]{{2}})-{MONTH}-(?P<year>[0-9]{{2}}) {CLOCK} GMT")
-ASCTIME_DATE = re.compile(f"{DAY} {MONTH} (?P<day>[0-9 ][0-9]) {CLOCK} (?P<year>[0-9]{{4}})")
+# Rarely needed: compiled when the first one comes.
+IMF_FIXDATE = f"{DAY}, (?P<day>[0-9]{{2}}) {MONTH} (?P<year>[0-9]{{4}}) {CLOCK} GMT"
+RFC_850_DATE = f"{LONG_DAY}, (?P<day>[0-9]{{2}})-{MONTH}-(?P<year>[0-9]{{2}}) {CLOCK} GMT"
+ASCTIME_DATE = f"{DAY} {MONTH} (?P<day>[0-9 ][0-9]) {CLOCK} (?P<year>[0-9]{{4}})"
 TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 TAGS = re.compile(TAG)
 TAG_LIST = re.compile(rf"[ \t,]*{TAG}(?:[ \t]*,[ \t,]*{TAG})*[ \t,]*")
@@ -224,7 +225,7 @@ def parse_http_date(text: str, now: float) -> int | None:
     >>> parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT", now=1700000000)
     784111777
     """
-    date = IMF_FIXDATE.fullmatch(text) or RFC_850_DATE.fullmatch(text) or ASCTIME_DATE.fullmatch(text)
+    date = re.fullmatch(IMF_FIXDATE, text) or re.fullmatch(RFC_850_DATE, text) or re.fullmatch(ASCTIME_DATE, text)
     if not date:
         return None
     if len(date["year"]) == 4:

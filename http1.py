@@ -17,7 +17,7 @@ and ranges (conditional.py).
 
 import functools
 import re
-from typing import NamedTuple
+from collections import namedtuple
 
 REQUEST_LINE_LIMIT = 8190  # bytes; above it 414
 FIELD_LIMIT = 8190  # bytes of one field line; above it 431
@@ -37,8 +37,8 @@ HOST = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]*+(?:%[0-9A-Fa-f]{2}[A-Za-z0-9\-._~!$&'()
 
 VERSION = re.compile(r"HTTP/([0-9])\.([0-9])")
 ORIGIN_FORM = re.compile(PATH + QUERY)
-ABSOLUTE_FORM = re.compile(rf"[Hh][Tt][Tt][Pp][Ss]?://({HOST}(?::[0-9]*)?)((?:{PATH})?{QUERY})")
-AUTHORITY_FORM = re.compile(f"{HOST}:[0-9]+")
+ABSOLUTE_FORM = rf"[Hh][Tt][Tt][Pp][Ss]?://({HOST}(?::[0-9]*)?)((?:{PATH})?{QUERY})"  # rare: compiled when it comes
+AUTHORITY_FORM = f"{HOST}:[0-9]+"
 AUTHORITY = re.compile(f"{HOST}(?::[0-9]*)?")
 FIELD_NAME = re.compile(TOKEN)
 FIELD = re.compile(rf"{TOKEN}: [\t -~\x80-\xff]*")
@@ -96,18 +96,17 @@ class Fields(dict):
         return dict.__contains__(self, name.lower())
 
 
-class Request(NamedTuple):
+class Request(namedtuple("Request", ("method", "target", "version", "fields"))):
     """The head of a request.
 
+    method -- a str, in the case it came
     target -- origin-form ("/path?query", percent-encoded as it came), "*" or, for CONNECT, "host:port";
               of an absolute-form only path and query are left, its authority replaces the Host field
     version -- (1, 0), (1, 1) or a later minor version
+    fields -- Fields
     """
 
-    method: str
-    target: str
-    version: tuple[int, int]
-    fields: Fields
+    __slots__ = ()
 
 
 def parse_head(head: bytes) -> Request:
@@ -160,11 +159,11 @@ def parse_target(method: str, target: str) -> tuple[str, str | None]:
     Raise HTTPError 400 for a form that does not belong to the method (RFC 9112 §3.2).
     """
     if method == "CONNECT":
-        if AUTHORITY_FORM.fullmatch(target):
+        if re.fullmatch(AUTHORITY_FORM, target):
             return target, target
     elif ORIGIN_FORM.fullmatch(target) or (target == "*" and method == "OPTIONS"):
         return target, None
-    elif match := ABSOLUTE_FORM.fullmatch(target):
+    elif match := re.fullmatch(ABSOLUTE_FORM, target):
         authority, target = match.groups()
         if authority and not authority.startswith(":"):
             return target if target.startswith("/") else "/" + target, authority

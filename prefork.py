@@ -19,6 +19,7 @@ middle of something else. docs/signals.md has the table.
 
 import collections
 import contextlib
+import gc
 import logging
 import os
 import select
@@ -84,6 +85,8 @@ class Master:
 
     def run(self) -> int:
         """Keep the workers until SIGTERM or SIGINT; return the exit status, not 0 if they could not boot."""
+        # The collector writes into every object that it looks at, and the page is no longer shared with the workers.
+        gc.freeze()
         while True:
             self.reap()
             if not self.stopping:
