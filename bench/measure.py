@@ -20,6 +20,8 @@ from pathlib import Path
 import servers
 
 TICK = os.sysconf("SC_CLK_TCK")  # per second
+# Bytecode is written, whatever this shell says: what pip has installed comes with it, and so start-up compares.
+ENVIRONMENT = {"PYTHONPATH": str(servers.BENCH), "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": ""}
 # Two cores apart, where there are two: one for the server, one for the load.
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
@@ -118,7 +120,7 @@ def launch(server, root, first_path, workers=1, threads=0, cores=(SERVER_CORE,))
                 stdout=output,
                 stderr=output,
                 cwd=servers.BENCH,
-                env=os.environ | {"PYTHONPATH": str(servers.BENCH), "PYTHONWARNINGS": "ignore"},
+                env=os.environ | ENVIRONMENT,
                 start_new_session=True,
                 preexec_fn=lambda: os.sched_setaffinity(0, cores),
             )

@@ -204,6 +204,8 @@ class ApacheBench:
         self.complete = self.number(r"Complete requests:\s+(\d+)")
         self.finished = self.complete or self.number(r"Total of (\d+) requests completed")
         self.failed = self.number(r"Failed requests:\s+(\d+)")
+        # A server that closes without a word is "complete" to ab, and nothing has "failed".
+        self.body_bytes = self.number(r"HTML transferred:\s+(\d+)")
         self.not_2xx = self.number(r"Non-2xx responses:\s+(\d+)")
         self.longest_connect = self.number(r"Connect:\s+\d+\s+\d+\s+[\d.]+\s+\d+\s+(\d+)")  # milliseconds
 
@@ -213,7 +215,10 @@ class ApacheBench:
 
     def __str__(self):
         if self.complete:
-            return f"{self.complete} complete, {self.failed} failed, {self.not_2xx} answers other than 2xx"
+            return (
+                f"{self.complete} complete, {self.failed} failed, {self.not_2xx} answers other than 2xx, "
+                f"{self.body_bytes:,} bytes of bodies"
+            )
         return "no result, but: " + " / ".join(self.text.strip().splitlines()[-2:])
 
 

@@ -111,7 +111,12 @@ class Output:
 
     def last_lines(self, count=15):
         lines = self.text.decode("utf-8", "replace").splitlines()[-count:]
-        return "\n".join(line[:200] for line in lines) or "(it printed nothing)"
+        return "\n".join(map(shortened, lines)) or "(it printed nothing)"
+
+
+def shortened(line):
+    """Return *line* with its middle left out if it is long: asyncore prints a traceback as one line."""
+    return line if len(line) <= 400 else f"{line[:200]} ... {line[-195:]}"
 
 
 class Server:

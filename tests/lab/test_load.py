@@ -8,6 +8,7 @@ import pytest
 
 from .clients import ApacheBench, check, curl
 from .server import HOST, wait_until
+from .site import FILES
 
 CHECKED = "handout, 'How it is checked'"
 
@@ -15,11 +16,12 @@ CHECKED = "handout, 'How it is checked'"
 @pytest.mark.parametrize("options", [(), ("-k",)], ids=["without -k", "with -k"])
 def test_ab_sees_no_failed_request(httpd, ab_requests, options):
     run = ApacheBench(httpd, "/page.html", ab_requests, *options)
+    size = ab_requests * len(FILES["page.html"])
     check(
-        run.complete == ab_requests and run.failed == 0 and run.not_2xx == 0,
+        run.complete == ab_requests and run.failed == 0 and run.not_2xx == 0 and run.body_bytes >= size,
         sent=f"`{run.command}`",
         got=run,
-        expected=f"{ab_requests} complete, 0 failed, 0 answers other than 2xx",
+        expected=f"{ab_requests} complete, 0 failed, 0 answers other than 2xx, {size:,} bytes of bodies",
         rule=f"{CHECKED}: ab -n 50000 -c 100, with and without -k",
         cause=cause_of_failed_load(httpd, run),
     )
