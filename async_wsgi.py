@@ -27,6 +27,7 @@ import time
 import traceback
 from wsgiref.util import FileWrapper, is_hop_by_hop
 
+import command_line
 import http1
 import httpd
 from http1 import HTTPError
@@ -620,7 +621,7 @@ def exit_with(message):
 
 
 def parse_args(arguments=None):
-    parser = httpd.argument_parser("Serve a WSGI application over HTTP.")
+    parser = command_line.argument_parser("Serve a WSGI application over HTTP.")
     parser.add_argument("application", metavar="module:callable", type=app_spec, help="such as my_app:application")
     parser.add_argument("--threads", type=thread_count, default=0, help="threads for an application that blocks")
     parser.add_argument("--script-name", type=prefix, metavar="/PREFIX", help="where it is mounted")
@@ -654,7 +655,7 @@ def app_spec(text):
 
 
 def thread_count(text):
-    if httpd.whole_number(text) > 1000:
+    if command_line.whole_number(text) > 1000:
         raise argparse.ArgumentTypeError(f"not a number of threads: {text!r}")
     return int(text)
 
@@ -669,7 +670,7 @@ def static_folder(text):
     path, equals, name = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"not /prefix=folder: {text!r}")
-    return prefix(path), os.path.realpath(httpd.folder(name))
+    return prefix(path), os.path.realpath(command_line.folder(name))
 
 
 def network(text):
@@ -732,7 +733,7 @@ def run():
             threading.Thread(target=watch_sources, daemon=True).start()
         server.set_app(load_app(args.application))
 
-    httpd.run(args, AsyncWSGIServer, AsyncWSGIRequestHandler, boot)
+    command_line.serve(args, AsyncWSGIServer, AsyncWSGIRequestHandler, boot)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ and sends the answer as fast as the client takes it. Nothing here waits: whateve
 to the loop, which comes back when the socket is ready.
 
 The parts that can be understood alone live beside it:
-http1.py       what bytes are a request, and where it ends (RFC 9112)
-conditional.py has the client got this already, which part does it want (RFC 9110 §13, §14)
-ioloop.py      the loop under asyncore's channels
-prefork.py     one master process, several workers on one socket; scoreboard.py is what they tell each other
-listing.py     a folder as a page
-accesslog.py   one line for each answer
+http1.py        what bytes are a request, and where it ends (RFC 9112)
+conditional.py  has the client got this already, which part does it want (RFC 9110 §13, §14)
+ioloop.py       the loop under asyncore's channels
+prefork.py      one master process, several workers on one socket; scoreboard.py is what they tell each other
+listing.py      a folder as a page
+accesslog.py    one line for each answer
+command_line.py the options, and the life of master and workers
 
 What only some servers ever need, such as listing.py, is imported where it is used: at the top it would be a third of
 the time to start, and of the memory of each worker.
@@ -19,10 +20,8 @@ the time to start, and of the memory of each worker.
 Not here: TLS, HTTP/2, compression on the fly, CGI. See docs/rfc.md for what HTTP asks for and where it is done.
 """
 
-import argparse
 import enum
 import errno
-import faulthandler
 import functools
 import heapq
 import http
@@ -30,7 +29,6 @@ import io
 import logging
 import os
 import resource
-import signal
 import socket
 import stat
 import struct
@@ -38,9 +36,9 @@ import sys
 import time
 
 import accesslog
+import command_line
 import conditional
 import http1
-import prefork
 import scoreboard
 from http1 import HTTPError
 from ioloop import asynchat, asyncore, loop
@@ -76,13 +74,6 @@ CONTENT_TYPES = {
     ".xml": "application/xml",
     ".zip": "application/zip",
 }
-
-# Fields that -H cannot add: the server decides them for each answer.
-OWN_FIELDS = {
-    "accept-ranges", "allow", "cache-control", "connection", "content-encoding", "content-length", "content-range",
-    "content-type", "date", "etag", "keep-alive", "last-modified", "location", "server", "trailer",
-    "transfer-encoding", "upgrade",
-}  # fmt: skip
 
 # Only pure functions are remembered: the answer for a second never changes.
 http_date = functools.lru_cache(maxsize=256)(conditional.http_date)
@@ -928,11 +919,13 @@ def file_fields(etag, modified, cache):
 @functools.lru_cache(maxsize=1024)
 def type_fields(suffix, coding):
     """Return the fields that tell what a file is, from the suffix of its name and its content coding."""
-    import mimetypes
-
     suffix = suffix.lower()
-    # Our own table first, then Python's built-in one, never the system's: answers must not depend on the host.
-    media_type = CONTENT_TYPES.get(suffix) or mimetypes.types_map.get(suffix) or "application/octet-stream"
+    media_type = CONTENT_TYPES.get(suffix)
+    if media_type is None:
+        import mimetypes
+
+        # Python's built-in table, never the system's: answers must not depend on the host.
+        media_type = mimetypes.types_map.get(suffix, "application/octet-stream")
     fields = [f"Content-Type: {media_type}", "X-Content-Type-Options: nosniff", "Accept-Ranges: bytes"]
     if coding:
         fields.append(f"Content-Encoding: {coding}")
@@ -1110,101 +1103,8 @@ def resident_memory():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser that says what is wrong in one line."""
-
-    def error(self, message):
-        self.exit(2, f"{self.prog}: {message} (try --help)\n")
-
-
-def argument_parser(description):
-    parser = OneLineParser(description=description)
-    parser.add_argument("--host", "--bind", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=port_number, default=9000, help="0: any free one (default: %(default)s)")
-    parser.add_argument("--log", type=log_level, default="info", help="debug, info, warning, error, critical")
-    parser.add_argument("--logfile", help="append the log to this file instead of stderr")
-    parser.add_argument("-w", "--workers", type=worker_count, default=1, help="worker processes (default: %(default)s)")
-    parser.add_argument("--access-log", metavar="FILE", help='a line for each answer; "-" is stdout (default: none)')
-    parser.add_argument("--log-format", choices=accesslog.FORMATS, default="combined", help="of the access log")
-    parser.add_argument("--grace", type=seconds, default=30, help="seconds to finish when stopping (%(default)s)")
-    parser.add_argument(
-        "--timeout", type=seconds, default=30, help="seconds a worker may hang; 0: for ever (%(default)s)"
-    )
-    parser.add_argument(
-        "--max-requests", type=whole_number, default=0, metavar="N", help="replace a worker after so many"
-    )
-    parser.add_argument("--max-rss", type=whole_number, default=0, metavar="MIB", help="replace a worker above so much")
-    parser.add_argument(
-        "-H",
-        "--header",
-        dest="extra_fields",
-        metavar="'Name: value'",
-        type=extra_field,
-        action="append",
-        default=[],
-        help="send this field with every answer; may be repeated",
-    )
-    add_file_arguments(parser)
-    return parser
-
-
-def add_file_arguments(parser):
-    parser.add_argument("-r", "--root", type=folder, default=".", help="document root (default: %(default)s)")
-    parser.add_argument("--listing", action="store_true", help="list folders that have no index.html")
-    parser.add_argument(
-        "--cache", type=seconds, metavar="SECONDS", help="let clients keep files so long without asking"
-    )
-    parser.add_argument("--follow-symlinks", action="store_true", help="serve links that lead out of the root, too")
-
-
-def extra_field(text):
-    name, colon, value = text.partition(":")
-    try:
-        line = http1.field_line(name, value.strip())
-    except ValueError:
-        colon = ""
-    if not colon or name.lower() in OWN_FIELDS:
-        raise argparse.ArgumentTypeError(f"not a field that can be added: {text!r}")
-    return line
-
-
-def whole_number(text):
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise argparse.ArgumentTypeError(f"not a whole number: {text!r}")
-    return int(text)
-
-
-seconds = whole_number
-
-
-def port_number(text):
-    if whole_number(text) > 65535:
-        raise argparse.ArgumentTypeError(f"not a port: {text!r}")
-    return int(text)
-
-
-def worker_count(text):
-    if not 0 < whole_number(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"not a number of workers: {text!r}")
-    return int(text)
-
-
-def log_level(text):
-    if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
-        raise argparse.ArgumentTypeError(f"not a log level: {text!r}")
-    return text.upper()
-
-
-def folder(text):
-    if not os.path.isdir(text):
-        raise argparse.ArgumentTypeError(f"no such folder: {text!r}")
-    if not os.access(text, os.R_OK | os.X_OK):
-        raise argparse.ArgumentTypeError(f"no permission to read folder {text!r}")
-    return text
-
-
 def parse_args(arguments=None):
-    return argument_parser("Serve the files of a folder over HTTP.").parse_args(arguments)
+    return command_line.argument_parser("Serve the files of a folder over HTTP.").parse_args(arguments)
 
 
 def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, boot=None):
@@ -1212,121 +1112,7 @@ def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, bo
 
     boot -- function(server) that each worker calls before it serves
     """
-    args = args or parse_args()
-    configure(handler, args)
-    raise_descriptor_limit()
-    try:
-        server = server_class(args.host, args.port, handler)
-    except OSError as error:
-        sys.exit(f"{log.name}: cannot listen on {args.host}:{args.port}: {error.strerror.partition(' (')[0]}")
-    board = scoreboard.make_board(4 * args.workers)
-    master = prefork.Master(
-        lambda row, ready: work(server, args, board, row, boot, ready),
-        args.workers,
-        board,
-        release=lambda: stop_listening(server),
-        reopen=reopen_logs,
-        serving=lambda: announce(server, args),
-    )
-    master.grace, master.timeout = args.grace, args.timeout
-    master.catch_signals()
-    sys.exit(master.run())
-
-
-def configure(handler, args):
-    """Set the log and the knobs of *handler* from the command line."""
-    try:
-        logging.basicConfig(filename=args.logfile, level=args.log, format="%(name)s: %(process)d %(message)s")
-        if args.access_log:
-            AsyncHTTPRequestHandler.access_log = accesslog.AccessLog(args.access_log, args.log_format)
-    except OSError as error:
-        sys.exit(f"{log.name}: cannot open {error.filename}: {error.strerror}")
-    handler.root = os.path.realpath(args.root)
-    handler.listing, handler.follow_symlinks = args.listing, args.follow_symlinks
-    handler.extra_fields = args.extra_fields
-    if args.cache is not None:
-        handler.cache = f"max-age={args.cache}"
-
-
-def work(server, args, board, row, boot, ready):
-    """A worker's life: boot, serve, drain."""
-    master = os.getppid()
-    faulthandler.enable(logging.root.handlers[0].stream)  # shows where we are on SIGABRT and SIGSEGV
-    if boot is not None:
-        boot(server)
-    server.row = row
-    server.siblings = [other for other in board if other is not row] if args.workers > 1 else ()
-    if args.max_requests:
-        import random
-
-        server.max_requests = args.max_requests + random.randrange(args.max_requests // 10 + 1)  # not all at once
-    server.max_rss = args.max_rss * 1024 * 1024
-    event_map = server._map
-    signal.signal(signal.SIGTERM, lambda *_: event_map.call_soon(server.drain))
-    signal.signal(signal.SIGUSR1, lambda *_: event_map.call_soon(reopen_logs))
-    event_map.every_second.append(server.report)
-    # Killed, a master can tell nobody to leave; its place is then taken by another process.
-    event_map.every_second.append(lambda: os.getppid() == master or server.drain())
-    ready()
-    server.serve_forever()
-
-
-def stop_listening(server):
-    """Let nobody else into the queue, which the workers now empty: who is in it at the end is reset."""
-    server.socket.listen(0)
-    server.close()
-
-
-def reopen_logs():
-    """Go on in new files after a rotation has moved the old ones away; in the old ones if that cannot be."""
-    try:
-        for handler in logging.root.handlers:
-            if isinstance(handler, logging.FileHandler):
-                # The descriptor must stay: faulthandler keeps it, too.
-                with open(handler.baseFilename, "a") as file:
-                    os.dup2(file.fileno(), handler.stream.fileno(), inheritable=False)
-        if AsyncHTTPRequestHandler.access_log is not None:
-            AsyncHTTPRequestHandler.access_log.reopen()
-    except OSError as error:
-        log.error("cannot open %s again: %s", error.filename, error.strerror)
-
-
-def announce(server, args):
-    """Say where the server listens, and loudly if that is more than this machine."""
-    host, port = server.socket.getsockname()[:2]
-    host = f"[{host}]" if ":" in host else host
-    plural = "" if args.workers == 1 else "s"
-    what = args.application if "application" in args else f"root {server.handler.root}"
-    log.info("Serving HTTP on http://%s:%d/ (%s, %d worker%s)", host, port, what, args.workers, plural)
-    if not (host.startswith("127.") or host == "[::1]"):
-        url = f"http://{own_address(server.socket.family) if host in ('0.0.0.0', '[::]') else host}:{port}/"
-        message = f"Everybody who can reach this machine can read what is served: {url}"
-        log.warning("%s", message if args.logfile else emphasised(message))
-
-
-def own_address(family):
-    """Return this machine's address towards other networks, as it stands in a URL. Sends nothing, asks no DNS."""
-    # Connecting a UDP socket only looks up the route. The addresses are those of documentation: RFC 5737, RFC 3849.
-    elsewhere, form = ("2001:db8::1", "[{}]") if family == socket.AF_INET6 else ("192.0.2.1", "{}")
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((elsewhere, 9))
-        except OSError:
-            return "localhost"  # no route: for now nobody else can
-        return form.format(probe.getsockname()[0])
-
-
-def emphasised(text):
-    """Return *text* in bold yellow for a terminal (https://no-color.org)."""
-    return f"\x1b[1;33m{text}\x1b[0m" if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else text
-
-
-def raise_descriptor_limit():
-    """Allow this process, and its workers, as many descriptors as it may have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        most = 65536 if hard == resource.RLIM_INFINITY else hard
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    command_line.serve(args or parse_args(), server_class, handler, boot)
 
 
 if __name__ == "__main__":
