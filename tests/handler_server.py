@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import command_line
 import httpd
 import ioloop
 
@@ -186,7 +187,7 @@ def main():
     handler, settings = globals()[sys.argv[1]], json.loads(sys.argv[2])
     set_attributes(handler, settings.get("handler", {}))
     ioloop.SWEEP_INTERVAL = settings.get("sweep", 0.05)
-    httpd.raise_descriptor_limit()
+    command_line.raise_descriptor_limit()
     if "descriptors" in settings:
         resource.setrlimit(resource.RLIMIT_NOFILE, (settings["descriptors"],) * 2)
     logging.basicConfig(level=settings.get("log", "INFO"), format="%(levelname)s %(name)s: %(message)s")

@@ -440,19 +440,19 @@ def test_workers_of_a_killed_master_finish_and_free_the_port(start_app, connect)
 BOARD = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-import httpd, prefork, scoreboard
+import command_line, httpd, prefork, scoreboard
 args = httpd.parse_args(["-w", "2", "-r", sys.argv[1] + "/www"])
-httpd.configure(httpd.AsyncHTTPRequestHandler, args)
+command_line.configure(httpd.AsyncHTTPRequestHandler, args)
 server, board = httpd.AsyncServer(port=0), scoreboard.make_board(8)
 
 def show():
     print(json.dumps([list(row) for row in board]), flush=True)
 
 master = prefork.Master(
-    lambda row, ready: httpd.work(server, args, board, row, None, ready), 2, board, server.close, show
+    lambda row, ready: command_line.work(server, args, board, row, None, ready), 2, board, server.close, show
 )
 master.catch_signals()
-httpd.announce(server, args)
+command_line.announce(server, args)
 sys.exit(master.run())
 """
 PID, STARTED, STATE, CONNECTIONS, REQUESTS, BYTES, TURNED = range(7)
