@@ -155,12 +155,14 @@ def indented(text):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Grade a folder of submissions.")
+    parser = argparse.ArgumentParser(
+        description="Grade a folder of submissions.", epilog="After --: options for pytest."
+    )
     parser.add_argument("submissions", type=Path, help="folder that has a folder for each student")
     parser.add_argument("--output", type=Path, default=Path("grades"), help="folder for the results (./grades)")
     parser.add_argument("--time", type=float, default=300, metavar="SECONDS", help="limit for each submission (300)")
-    parser.add_argument("pytest_options", nargs="*", metavar="-- OPTIONS", help="options for pytest")
-    args = parser.parse_args()
+    stop = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    args, pytest_options = parser.parse_args(sys.argv[1:stop]), sys.argv[stop + 1 :]
     students = sorted(path for path in args.submissions.iterdir() if path.is_dir())
     args.output.mkdir(parents=True, exist_ok=True)
     width = max(map(len, [path.name for path in students] + ["student"]))
@@ -169,7 +171,7 @@ def main():
         writer = csv.writer(file)
         writer.writerow(["student", "points", "passed", "failed", "not run", "ended by"])
         for submission in students:
-            result = grade(submission, args.time, args.pytest_options)
+            result = grade(submission, args.time, pytest_options)
             (args.output / f"{submission.name}.md").write_text(page(result), "utf-8", "surrogateescape")
             writer.writerow(result.row)
             file.flush()
