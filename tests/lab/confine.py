@@ -40,7 +40,7 @@ def run_confined(command, seconds, **options):
 
 def limit(seconds):
     """Set the limits of a submission; runs in the new process, which passes them on to all that it starts."""
-    os.setpriority(os.PRIO_PROCESS, 0, 5)  # this program must get its turn to end the others
+    os.nice(5)  # this program must get its turn to end the others
     for kind, most in (LIMITS | {resource.RLIMIT_CPU: int(seconds) + 1}).items():
         resource.setrlimit(kind, (most, most))
 
