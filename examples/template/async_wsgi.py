@@ -56,7 +56,7 @@ def run():
     sys.path.insert(0, "")  # the application is in the folder we were started in
     server = AsyncWSGIServer(args.host, args.port)
     server.set_app(getattr(importlib.import_module(module), name))
-    httpd.log.info("Serving %s on %s:%d", args.app, args.host, args.port)
+    httpd.log.info("Serving %s on %s:%d", args.app, *server.socket.getsockname())
     server.serve_forever()
 
 

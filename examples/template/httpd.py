@@ -133,7 +133,7 @@ def run():
     """Serve with one process; -w asks for more."""
     args = parse_args()
     server = AsyncServer(args.host, args.port)
-    log.info("Serving on %s:%d", args.host, args.port)
+    log.info("Serving on %s:%d", *server.socket.getsockname())
     server.serve_forever()
 
 

@@ -163,7 +163,7 @@ def main():
     parser.add_argument("--time", type=float, default=300, metavar="SECONDS", help="limit for each submission (300)")
     stop = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     args, pytest_options = parser.parse_args(sys.argv[1:stop]), sys.argv[stop + 1 :]
-    students = sorted(path for path in args.submissions.iterdir() if path.is_dir())
+    students = sorted(path for path in args.submissions.iterdir() if path.is_dir() and path.name[0] != ".")
     args.output.mkdir(parents=True, exist_ok=True)
     width = max(map(len, [path.name for path in students] + ["student"]))
     print(f"{'student':{width}} points passed failed not run")
