@@ -33,15 +33,19 @@ async def send_file(file, writer):
         await writer.drain()
 
 
-async def serve(args):
-    handler = functools.partial(converse, root=args.root)
-    server = await asyncio.start_server(handler, "127.0.0.1", args.port, limit=HEAD_LIMIT, backlog=1024)
+async def serve(converse, port, root):
+    handler = functools.partial(converse, root=root)
+    server = await asyncio.start_server(handler, "127.0.0.1", port, limit=HEAD_LIMIT, backlog=1024)
     print("Serving HTTP on http://{}:{}/".format(*server.sockets[0].getsockname()), flush=True)
     await server.serve_forever()
 
 
-if __name__ == "__main__":
+def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=9000, help="0 takes a free one")
     parser.add_argument("-r", "--root", default=".", help="folder to serve")
-    asyncio.run(serve(parser.parse_args()))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(converse, **vars(parse_args())))

@@ -1,7 +1,6 @@
 """A file server on asyncore and asynchat: `python docs/files_asyncore.py -r www`. files_asyncio.py: on asyncio."""
 
 import argparse
-import functools
 import socket
 import warnings
 
@@ -73,21 +72,27 @@ class Handler(asynchat.async_chat):
 
 
 class Listener(asyncore.dispatcher):
-    def __init__(self, sock, handler):
+    handler = Handler  # class of its connections
+
+    def __init__(self, port, root):
+        self.root = root
+        sock = socket.create_server(("127.0.0.1", port), backlog=1024)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or the file's first bytes wait for an ACK
         super().__init__(sock)
-        self.accepting, self.handler = True, handler
+        self.accepting = True
+        print("Serving HTTP on http://{}:{}/".format(*sock.getsockname()), flush=True)
 
     def handle_accepted(self, sock, address):
-        self.handler(sock)
+        self.handler(sock, self.root)
 
 
-if __name__ == "__main__":
+def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=9000, help="0 takes a free one")
     parser.add_argument("-r", "--root", default=".", help="folder to serve")
-    args = parser.parse_args()
-    handler = functools.partial(Handler, root=args.root)
-    listener = Listener(socket.create_server(("127.0.0.1", args.port), backlog=1024), handler)
-    print("Serving HTTP on http://{}:{}/".format(*listener.socket.getsockname()), flush=True)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    Listener(**vars(parse_args()))
     asyncore.loop(use_poll=True)

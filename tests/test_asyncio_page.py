@@ -179,3 +179,15 @@ def test_files_outlive_resets_and_are_closed(file_server, connect):
     resetting_clients(connect, file_server, b"GET /large%20file HTTP/1.1\r\n\r\n" * 3)
     assert connect(file_server).get("/large%20file").body == MEBIBYTE
     wait_until(lambda: file_server.descriptors() <= before + 1, "closing of what the clients left")
+
+
+def code_lines(source):
+    return {line.partition("  #")[0].strip() for line in source.splitlines()}
+
+
+def test_the_page_shows_what_the_files_say():
+    page = (ROOT / "docs/asyncio.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    names = ["echo_asyncore", "echo_asyncio", "files_asyncore", "files_asyncio"]
+    for name, block in zip(names, blocks, strict=True):
+        assert code_lines(block) <= code_lines((ROOT / f"docs/{name}.py").read_text()), name

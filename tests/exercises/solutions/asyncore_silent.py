@@ -1,0 +1,45 @@
+"""docs/files_asyncore.py, which closes a connection that has brought no whole request for a second.
+
+asyncore knows no time. But loop() can be asked for one turn, which ends after a second at the latest; then we look.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "docs"))
+import files_asyncore
+from files_asyncore import asyncore
+
+PATIENCE = 1  # second
+
+
+class Handler(files_asyncore.Handler):
+    def __init__(self, sock, root):
+        super().__init__(sock, root)
+        self.waiting_since = time.monotonic()
+
+    def found_terminator(self):
+        super().found_terminator()
+        self.waiting_since = time.monotonic()
+
+    def handle_write(self):
+        super().handle_write()
+        self.waiting_since = time.monotonic()  # it takes what we send
+
+
+class Listener(files_asyncore.Listener):
+    handler = Handler
+
+
+def sweep():
+    for channel in list(asyncore.socket_map.values()):
+        if isinstance(channel, Handler) and time.monotonic() - channel.waiting_since > PATIENCE:
+            channel.close()
+
+
+if __name__ == "__main__":
+    Listener(**vars(files_asyncore.parse_args()))
+    while asyncore.socket_map:
+        asyncore.loop(timeout=1, use_poll=True, count=1)
+        sweep()

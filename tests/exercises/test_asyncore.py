@@ -1,0 +1,42 @@
+"""Checks for the exercises of docs/asyncore.md."""
+
+import resource
+import time
+
+import pytest
+from conftest import wait_until
+
+
+def test_full(solution, connect):
+    server = solution("-r", "www")
+    assert connect(server).get("/").status == 200
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (40, 40))
+    try:
+        crowd = [connect(server) for _ in range(60)]
+        assert crowd[0].get("/").status == 200, "who is in is served while others wait at the door"
+    except ConnectionError:
+        pytest.fail("nobody listens any more")
+    wait_until(lambda: server.descriptors() >= 20, "accepting of as many as there is room for")
+    used = server.cpu_seconds()
+    time.sleep(0.5)
+    assert server.process.poll() is None, "the server lives"
+    assert server.cpu_seconds() - used < 0.25, "it does not try again and again in vain"
+    for client in crowd[:40]:
+        client.close()
+    assert crowd[-1].get("/").status == 200, "who waited is served when others have left"
+
+
+def test_silent(solution, connect):
+    server = solution("-r", "www")
+    began = time.monotonic()
+    silent, slow, kept = (connect(server) for _ in range(3))
+    slow.send(b"GET / HTT")
+    assert kept.get("/").status == 200
+    silent.sock.settimeout(4)
+    try:
+        assert silent.sock.recv(1) == b"", "nobody has asked"
+    except TimeoutError:
+        raise AssertionError("a client that says nothing is still there after 4 s") from None
+    assert 0.9 < time.monotonic() - began < 4, "one second, and one more until the loop has noticed"
+    assert slow.sock.recv(1) == b"", "half a request is none"
+    assert connect(server).get("/").status == 200, "others are served"
