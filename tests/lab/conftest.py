@@ -65,10 +65,13 @@ def shared_wsgi(request):
 
 def lend(server, request):
     """Yield *server* running; after a failed check stop it, so that the next one meets a fresh server."""
+    failure = ""
     try:
         server.running()
-    except StartFailure as failure:
-        pytest.fail(str(failure), pytrace=False)
+    except StartFailure as error:
+        failure = str(error)
+    if failure:  # not within the except, where pytest would show both failures
+        pytest.fail(failure, pytrace=False)
     yield server
     if getattr(request.node, "has_failed", False):
         server.stop()
