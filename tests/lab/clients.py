@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 import requests
+import urllib3
 
 from .server import HOST
 
@@ -56,6 +57,8 @@ class Answer:
             )
         if not self.status_line and ("connection was" in self.note or "Empty reply" in self.note):
             return "an exception while answering; look at the server's output"
+        if "Failed to connect" in self.note or "refused" in self.note:
+            return "the server has ended by itself; look at its output"
         return ""
 
 
@@ -99,16 +102,18 @@ def ask(server, method, target, session=None, **options):
     if session is None:
         session = requests.Session()
         session.trust_env = False  # no proxy between us and the server
+    data = b""
     try:
         with at_most(PATIENCE):
             url = f"http://{HOST}:{server.port}{target}"
             response = session.request(method, url, stream=True, allow_redirects=False, timeout=PATIENCE, **options)
-            body = response.raw.read(LARGEST)
-    except (requests.RequestException, OSError) as error:
-        return Answer(b"", f"requests: {error}"[:200])
-    head = [f"HTTP/1.1 {response.status_code} {response.reason}"]
-    head += [f"{name}: {value}" for name, value in response.headers.items()]
-    return Answer("\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body)
+            head = [f"HTTP/1.1 {response.status_code} {response.reason}"]
+            head += [f"{name}: {value}" for name, value in response.headers.items()]
+            data = "\r\n".join(head).encode("latin-1") + b"\r\n\r\n"
+            data += response.raw.read(LARGEST)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        return Answer(data, f"requests: {error}"[:200])
+    return Answer(data)
 
 
 class Connection:

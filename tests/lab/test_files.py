@@ -18,7 +18,7 @@ def check_served(server, target, name, *, rule, cause=""):
     """Check that *target* is answered with 200 and the content of the file *name*."""
     answer = curl(server, target)
     check(
-        answer.status == 200 and answer.body == FILES[name],
+        answer.status == 200 and answer.body == FILES[name] and not answer.note,
         sent=f"GET {target}",
         got=answer,
         expected=f"200 and the {len(FILES[name])} bytes of the file {name!r}",
@@ -86,7 +86,7 @@ def test_empty_file_is_200_with_length_0(httpd):
         got=f"{answer}, Content-Length {answer.field('Content-Length')!r}",
         expected="200 with Content-Length: 0",
         rule=f"{CHECKED}: Content-Length; RFC 9110 section 8.6",
-        cause="`if length:` or `if body:` where `is not None` was meant" if only_here else "",
+        cause=answer.likely_cause or ("`if length:` or `if body:` where `is not None` was meant" if only_here else ""),
     )
 
 

@@ -20,6 +20,8 @@ server.listen(10)
 while True:
     client, address = server.accept()
     request = client.recv(4096).decode()
+    if not request:
+        continue
     method, target, version = request.split("\r\n")[0].split(" ")
     path = args.root + unquote(target)
     if path.endswith("/"):
