@@ -214,6 +214,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     error_page_limit = 1024 * 1024  # bytes read of 404.html
 
     ac_in_buffer_size = 16384  # bytes a recv; what one client's pipelined requests may cost the others
+    body_buffer_size = 262144  # bytes a recv while a body comes in, which costs little more than copying
 
     responses = {status.value: (status.phrase, status.description) for status in http.HTTPStatus}
 
@@ -350,6 +351,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
         self.spool = tempfile.SpooledTemporaryFile(self.spool_limit)  # closed by response_sent or close
         self.decoder = http1.ChunkedDecoder(self.max_body) if length is None else None
+        self.ac_in_buffer_size = self.body_buffer_size
         self.set_terminator(length)  # None: asynchat hands on whatever comes
         if wants_continue and not self.ac_in_buffer:
             self.producer_fifo.append(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -381,6 +383,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.state, self.deadline = HANDLING, None
         if self.spool:
             self.spool.seek(0)
+            del self.ac_in_buffer_size
             self.set_terminator(b"\r\n\r\n")
         self.attempt(self.handle_request)
         self.end_response()
