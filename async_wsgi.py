@@ -687,7 +687,7 @@ def watch_sources(interval=0.5):
 
     The master starts a new worker and, if that cannot boot for a syntax error, keeps this one.
     """
-    seen, started = {}, time.time_ns()
+    seen, started, master = {}, time.time_ns(), os.getppid()
     while True:
         before, seen = seen, source_times()
         # A file that has only now been loaded may have changed since we began to load.
@@ -695,7 +695,8 @@ def watch_sources(interval=0.5):
             changed and changed > started for path, changed in seen.items() if path not in before
         ):
             log.info("a source file has changed")
-            os.kill(os.getppid(), signal.SIGHUP)
+            if os.getppid() == master:  # else it has been killed, and its place taken by a stranger
+                os.kill(master, signal.SIGHUP)
         time.sleep(interval)
 
 
