@@ -308,14 +308,14 @@ class ChunkedDecoder:
                 break
             self.take_line(data[start:stop])
             start = stop + 2
+            if start + self.missing > self.room:
+                raise HTTPError(413, "chunked body above the limit")
         self.room -= start
         self.pending, self.rest = (b"", data[start:]) if self.done else (data[start:], b"")
-        self.check_room()
+        self.check_pending()
         return b"".join(body)
 
-    def check_room(self) -> None:
-        if self.missing > self.room:
-            raise HTTPError(413, "chunked body above the limit")
+    def check_pending(self) -> None:
         if self.take_line == self.take_trailer:
             if len(self.pending) > FIELD_LIMIT + 1:  # a CR at its end is not of the line
                 raise HTTPError(431, f"trailer of more than {FIELD_LIMIT} bytes")
