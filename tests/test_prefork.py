@@ -200,7 +200,7 @@ soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
 def work(row, ready):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     ready()
-    os.write(1, b"serving\n")  # at once: print() may write the line's end apart, behind another worker's line
+    os.write(1, b"serving\\n")  # at once: print() may write the line's end apart, behind another worker's line
     while True:
         time.sleep(1)
 
