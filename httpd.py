@@ -333,8 +333,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             self.command = "HEAD"  # also the answer to a malformed one has no content
         self.request = http1.parse_head(head)
         self.command, self.path, _, self.headers = self.request
-        draining = self.server is not None and self.server.draining
-        self.close_connection = draining or not http1.keep_alive(self.request)
+        self.close_connection = self.draining or not http1.keep_alive(self.request)
         if self.access_log is not None:
             self.began = time.monotonic()
 
@@ -536,7 +535,10 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             self.unsent.append(b"0\r\n\r\n")
         self.queue_unsent()
         self.state = SENDING
-        self.initiate_send()
+        if self.ac_in_buffer or self.early or not hasattr(self._map, "write_soon"):
+            self.initiate_send()  # the next request is here already, or this is the stock loop
+        else:
+            self._map.write_soon(self)
 
     def initiate_send(self):
         """Send what is queued until the client, or its share of this turn, is full.
@@ -608,7 +610,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         closing, request = self.close_connection, self.request
         self.reset_request()
         if not closing:
-            self.await_request(self.idle_timeout)
+            self.await_request(self.server.idle_grace if self.draining else self.idle_timeout)
         elif self.input_left or self.early or self.ac_in_buffer or not request or http1.keep_alive(request):
             self.linger()
         else:
@@ -712,6 +714,11 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     @property
     def request_version(self):
         return f"HTTP/1.{self.request.version[1]}"
+
+    @property
+    def draining(self):
+        """Is the server about to leave?"""
+        return self.server is not None and self.server.draining
 
     @property
     def rfile(self):
@@ -1084,8 +1091,8 @@ class AsyncServer(asyncore.dispatcher):
         for channel in self._map.values():
             if is_idle(channel):
                 channel.deadline = leave_at
-            elif isinstance(channel, AsyncHTTPRequestHandler):
-                channel.close_connection = True
+            elif isinstance(channel, AsyncHTTPRequestHandler) and not channel.head_sent:
+                channel.close_connection = True  # its answer can still say so
         self._map.sweep_at = leave_at
 
 

@@ -12,15 +12,17 @@ How asyncore's objects come to run on it, unmodified: a channel joins with `map[
             ^                                    │
             └── handle_read_event, ... ──────────┘  loop(): poll, dispatch, once a second sweep
 
-Three things asyncore.loop() does not have:
+Four things asyncore.loop() does not have:
   deadlines  -- a channel with an attribute `deadline` (seconds on time.monotonic(), or None) has its
                 handle_timeout() called when that has passed, by a sweep once a second;
   wake-up    -- EventMap.call_soon(function) runs *function* in the loop at once: the way in for a signal
                 handler or another thread, which must not touch channels themselves;
   touch      -- a channel whose wishes change outside its own events says so with map.touch(fd). One that
-                does not know this module (has no `deadline`) is asked again at every sweep.
+                does not know this module (has no `deadline`) is asked again at every sweep;
+  together   -- map.write_soon(channel) calls handle_write() at the end of the turn, when those who asked in the
+                same turn write, too. To wake a sleeping client costs more than to send to one that is awake.
 
-`asyncore.loop()` still runs channels in an EventMap: to asyncore it is a dict. It then has none of the three.
+`asyncore.loop()` still runs channels in an EventMap: to asyncore it is a dict. It then has none of the four.
 """
 
 import collections
@@ -42,13 +44,16 @@ __all__ = ["EventMap", "asynchat", "asyncore", "loop"]
 READ, WRITE = select.POLLIN, select.POLLOUT  # epoll's and poll's constants are the same numbers
 SWEEP_INTERVAL = 1.0  # seconds
 EVENTS_PER_TURN = 256  # so that a sweep, or a new connection, never waits behind thousands of events
+WRITERS = 32  # channels that write together: most of the gain, and the first of them waits a millisecond or so
+SLOW = 0.002  # seconds of work after which it would be unfair to let those wait that have something to write
+WARY = 1.0  # seconds after such work in which each writes at once
 
 
 class EventMap(dict):
     """asyncore's map {descriptor: channel}, kept in step with a poller.
 
-    For callers: touch(fd), call_soon(function), close(), the list `every_second`, and `sweep_at` to have the next
-    sweep sooner. For loop(): poll(timeout), sweep(). To leave alone: the rest.
+    For callers: touch(fd), write_soon(channel), call_soon(function), close(), the list `every_second`, and `sweep_at`
+    to have the next sweep sooner. For loop(): poll(timeout), sweep(). To leave alone: the rest.
     """
 
     def __init__(self):
@@ -58,6 +63,9 @@ class EventMap(dict):
         self.poller = None
         self.interest = {}  # descriptor -> events the poller watches for
         self.touched = set()  # descriptors to ask again before the next poll
+        self.writers = []  # channels that write at the end of this turn
+        self.worked_since = 0.0  # when the last of them was ready, or the turn began (time.monotonic())
+        self.slow_until = 0.0  # until then nobody waits for the others
         self.calls = collections.deque()  # functions waiting for the loop: append() and popleft() are atomic
         self.wake_reader = self.wake_writer = None
         self.woken = False  # has somebody written to the pipe since the calls were last run?
@@ -79,6 +87,22 @@ class EventMap(dict):
         """Ask the channel of *fd* before the next poll what it wants."""
         self.touched.add(fd)
 
+    def write_soon(self, channel):
+        """Call handle_write() of *channel* at the end of this turn; at once if somebody was slow a moment ago."""
+        now = time.monotonic()
+        if now - self.worked_since > SLOW:
+            self.slow_until = now + WARY
+        self.worked_since = now
+        self.writers.append(channel)
+        if len(self.writers) == WRITERS or now < self.slow_until:
+            self._write_together()
+
+    def _write_together(self):
+        writers, self.writers = self.writers, []
+        for channel in writers:
+            if channel.connected:
+                asyncore.write(channel)
+
     def call_soon(self, function):
         """Run *function()* in the loop, at once. May be called from a signal handler or another thread."""
         self.calls.append(function)
@@ -96,19 +120,23 @@ class EventMap(dict):
             self._open_poller()
         while self.touched:
             self._update(self.touched.pop())
-        if self.calls:
+        if self.calls or self.writers:
             timeout = 0
-        for fd, events in _poll(self.poller, timeout):
+        ready = _poll(self.poller, timeout)
+        self.worked_since = time.monotonic()
+        for fd, events in ready:
             if fd == self.wake_reader:
                 os.read(fd, 4096)
             # A descriptor closed and used again since poll() returned is not in `interest` yet: stale event.
             elif fd in self.interest:
                 asyncore.readwrite(self[fd], events)
                 if fd in self.interest:
-                    self._update(fd)
+                    self.touched.add(fd)
         self.woken = False  # before the calls are counted: who comes later wakes us again
         for _ in range(len(self.calls)):
             self.calls.popleft()()
+        if self.writers:
+            self._write_together()
 
     def sweep(self):
         """Call handle_timeout() of every channel whose deadline has passed; ask strangers again."""

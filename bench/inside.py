@@ -1,10 +1,11 @@
 """What Python itself spends on a request: python bench/inside.py [CHECKOUT ...]
 
-The handlers run on a socket that costs nothing, so what is left is our own code and, for files, open to close. Each
-figure is the least of many rounds, in microseconds. Other checkouts (git worktree add ../before COMMIT) are measured
+Loop and handlers run on sockets and a poller that cost nothing, so what is left is our own code and, for files, open to
+close. Each figure is the least of many rounds, in microseconds. Other checkouts (git worktree add ../before COMMIT) are measured
 beside this one, in turns, each in a process of its own.
 """
 
+import select
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ import time
 from pathlib import Path
 
 BENCH = Path(__file__).resolve().parent
-REQUESTS, ROUNDS, TURNS = 3000, 5, 3
+CONNECTIONS, TURNS, ROUNDS, PROCESSES = 30, 100, 5, 3
 
 PLAIN = b"GET %b HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n\r\n"
 BROWSER = (
@@ -33,8 +34,8 @@ CASES = {
 class FreeSocket:
     """Always has the same request, takes every answer at once."""
 
-    def __init__(self, request):
-        self.request, self.sent = request, 0
+    def __init__(self, request, fd):
+        self.request, self.fd, self.sent = request, fd, 0
 
     def recv(self, size):
         return self.request
@@ -44,13 +45,26 @@ class FreeSocket:
         return len(data)
 
     def fileno(self):
-        return 10**6  # nobody's
+        return self.fd
 
     def setblocking(self, flag):
         pass
 
     def getpeername(self):
         return "127.0.0.1", 40000
+
+
+class FreePoller:
+    """Finds that all of *sockets* are ready to be read, on every turn."""
+
+    def __init__(self, sockets):
+        self.events = [(sock.fd, select.POLLIN) for sock in sockets]
+
+    def poll(self, timeout, limit):
+        return self.events
+
+    def register(self, fd, events):
+        pass
 
 
 def microseconds(kind, request):
@@ -61,23 +75,25 @@ def microseconds(kind, request):
     import httpd
     import ioloop
 
-    channels = ioloop.EventMap()
+    listening, channels = ioloop.EventMap(), ioloop.EventMap()
     if kind == "wsgi":
-        server = async_wsgi.AsyncWSGIServer("127.0.0.1", 0, async_wsgi.AsyncWSGIRequestHandler, channels)
+        server = async_wsgi.AsyncWSGIServer("127.0.0.1", 0, async_wsgi.AsyncWSGIRequestHandler, listening)
         server.set_app(apps.application)
     else:
-        server = httpd.AsyncServer("127.0.0.1", 0, httpd.AsyncHTTPRequestHandler, channels)
-    sock = FreeSocket(request)
-    channel = server.handler(sock, server, ("127.0.0.1", 40000), channels)
+        server = httpd.AsyncServer("127.0.0.1", 0, httpd.AsyncHTTPRequestHandler, listening)
+    sockets = [FreeSocket(request, 10**6 + number) for number in range(CONNECTIONS)]  # nobody's descriptors
+    channels.poller = FreePoller(sockets)
+    for sock in sockets:
+        server.handler(sock, server, ("127.0.0.1", 40000), channels)
     least = float("inf")
     for _ in range(ROUNDS):
         started = time.process_time()
-        for _ in range(REQUESTS):
-            ioloop.asyncore.read(channel)
+        for _ in range(TURNS):
+            channels.poll(0)
         least = min(least, time.process_time() - started)
-    assert sock.sent == REQUESTS * ROUNDS, "not every request was answered at once"
+    assert {sock.sent for sock in sockets} == {TURNS * ROUNDS}, "not every request was answered in its turn"
     server.socket.close()
-    return least / REQUESTS * 1e6
+    return least / (TURNS * CONNECTIONS) * 1e6
 
 
 def measure(checkout):
@@ -94,7 +110,7 @@ def measure(checkout):
 
 def main(checkouts):
     least = {}
-    for _ in range(TURNS):
+    for _ in range(PROCESSES):
         for checkout in checkouts:
             command = [sys.executable, __file__, "--measure", checkout]
             lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()

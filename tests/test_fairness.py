@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 
 import pytest
@@ -63,6 +64,34 @@ def test_clients_in_the_queue_are_answered_when_the_server_ends(start_app, conne
     for client in waiting:
         assert client.sock.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert server.process.wait(10) == 0
+
+
+def test_connection_lives_on_for_a_moment_when_its_answer_outlasts_the_end(start, connect, tmp_path):
+    (tmp_path / "large.bin").write_bytes(bytes(20_000_000))
+    server = start("httpd.py", "--root", str(tmp_path))
+    client = connect(server, receive_buffer=65536)
+    client.sock.sendall(get(b"/large.bin"))
+    client.sock.recv(1)
+    server.signal(signal.SIGTERM)
+    wait_until(lambda: is_refused(server), "the end to begin")
+    answer = b"H" + client.sock.recv(1000)
+    left = 20_000_000 - len(answer.partition(b"\r\n\r\n")[2])
+    assert b"\r\nConnection: keep-alive\r\n" in answer  # so the client may send another request
+    while left:
+        left -= len(client.sock.recv(left))
+    client.sock.sendall(get(b"/"))
+    answer = client.sock.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b"\r\nConnection: close\r\n" in answer
+    assert server.process.wait(10) == 0
+
+
+def is_refused(server):
+    try:
+        socket.create_connection((server.host, server.port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 @pytest.mark.skipif(not os.path.exists(SYSFS_FILE), reason="only Linux has files that are shorter than they say")

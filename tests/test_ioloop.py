@@ -477,6 +477,90 @@ def test_very_many_calls_do_not_block_their_caller(channels, pair):
     turn_until(channels, lambda: len(count) == 100000)
 
 
+class Writer(Recorder):
+    """Asks to write when it has read; *events* is common to all of them."""
+
+    def __init__(self, sock, map, events, work=lambda: None):
+        super().__init__(sock, map)
+        self.events, self.work = events, work
+
+    def handle_read(self):
+        self.recv(100)
+        self.work()
+        self.events.append("read")
+        self._map.write_soon(self)
+
+    def handle_write(self):
+        self.events.append("write")
+
+
+@pytest.fixture
+def writers(channels):
+    """Return a function: writers(count, work) makes channels that all have something to read, and returns their events."""
+    sockets = []
+
+    def make(count, work=lambda: None):
+        events = []
+        for _ in range(count):
+            pair = socket.socketpair()
+            sockets.extend(pair)
+            Writer(pair[1], channels, events, work)
+            pair[0].send(b"a")
+        return events
+
+    yield make
+    channels.close()
+    for sock in sockets:
+        sock.close()
+
+
+def test_channels_of_one_turn_write_together_a_few_at_a_time(channels, writers):
+    events = writers(ioloop.WRITERS + 3)
+    channels.poll(0)
+    assert "".join(event[0] for event in events) == "r" * ioloop.WRITERS + "w" * ioloop.WRITERS + "rrrwww"
+
+
+def test_nobody_waits_to_write_while_work_is_slow(channels, writers, monkeypatch):
+    monkeypatch.setattr(ioloop, "WARY", 1000)
+    events = writers(2, work=lambda: time.sleep(2 * ioloop.SLOW))
+    channels.poll(0)
+    assert events == ["read", "write"] * 2
+    events = writers(2)
+    channels.poll(0)
+    assert events == ["read", "write"] * 2, "there may be more of the kind"
+
+
+def test_channels_write_together_again_when_work_is_quick(channels, writers, monkeypatch):
+    monkeypatch.setattr(ioloop, "WARY", 0)
+    writers(1, work=lambda: time.sleep(2 * ioloop.SLOW))
+    channels.poll(0)
+    events = writers(2)
+    channels.poll(0)
+    assert events == ["read", "read", "write", "write"]
+
+
+def test_who_asks_to_write_between_two_turns_is_not_waited_for(channels, pair, monkeypatch):
+    monkeypatch.setattr(ioloop, "SLOW", 1000)
+    events = []
+    writer = Writer(pair[0], channels, events)
+    channels.poll(0)
+    channels.write_soon(writer)
+    began = time.monotonic()
+    channels.poll(PATIENCE)
+    assert events == ["write"]
+    assert time.monotonic() - began < PATIENCE
+
+
+def test_fault_of_one_writer_is_its_own_and_who_has_closed_is_left_in_peace(channels, writers):
+    events = writers(3)
+    faulty, closed, _ = channels.values()
+    closed.work = closed.close
+    faulty.handle_write = lambda: 1 / 0
+    faulty.handle_error = lambda: events.append("fault")
+    channels.poll(0)
+    assert sorted(events) == ["fault", "read", "read", "read", "write"]
+
+
 def test_close_gives_everything_back(pair):
     channels = EventMap()
     channel = Recorder(pair[0], channels)
