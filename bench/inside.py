@@ -1,8 +1,8 @@
 """What Python itself spends on a request: python bench/inside.py [CHECKOUT ...]
 
 Loop and handlers run on sockets and a poller that cost nothing, so what is left is our own code and, for files, open to
-close. Each figure is the least of many rounds, in microseconds. Other checkouts (git worktree add ../before COMMIT) are measured
-beside this one, in turns, each in a process of its own.
+close. Each figure is the least of many rounds, in microseconds. Other checkouts (git worktree add ../before COMMIT) are
+measured beside this one, in turns, each in a process of its own.
 """
 
 import select

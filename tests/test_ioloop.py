@@ -496,7 +496,7 @@ class Writer(Recorder):
 
 @pytest.fixture
 def writers(channels):
-    """Return a function: writers(count, work) makes channels that all have something to read, and returns their events."""
+    """Return a function: writers(count, work) makes channels that can read at once, and returns their events."""
     sockets = []
 
     def make(count, work=lambda: None):
