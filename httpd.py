@@ -967,13 +967,15 @@ class AsyncServer(asyncore.dispatcher):
     """
 
     backlog = 1024  # connections the kernel keeps waiting; 5, as in many examples, overflows under load
-    accept_batch = 16  # connections taken at a time, so that those already here are not kept waiting
+    accept_batch = 16  # connections taken at a time, so that those already here are not kept waiting ...
+    accept_time = 0.005  # ... and seconds: the first request of each is answered at once, which may be slow
     pause = 1.0  # seconds without accepting when the process is out of descriptors
     descriptor_share = 0.75  # of the process's descriptors for connections; the rest for files
     eviction = 16  # idle connections closed at a time when there is no room for a new one
     idle_grace = 0.5  # seconds that idle connections stay when draining: a request may be on its way
 
     yields = 3  # times that a worker with more connections than another lets that one accept
+    nap = 0.001  # seconds that it sleeps when the other has none at all
 
     siblings = ()  # rows of all workers on the scoreboard
     max_requests = 0  # answers after which the process asks to be replaced; 0: never
@@ -1004,8 +1006,9 @@ class AsyncServer(asyncore.dispatcher):
         return False
 
     def handle_accept(self):
+        batch_ends = time.monotonic() + self.accept_time
         for _ in range(self.accept_batch):
-            if self.yields_to_sibling():
+            if self.yields_to_sibling() or time.monotonic() > batch_ends:
                 return
             try:
                 pair = self.accept()
@@ -1026,7 +1029,10 @@ class AsyncServer(asyncore.dispatcher):
                 if self.yielded == self.yields:
                     break
                 self.yielded += 1
-                os.sched_yield()
+                if theirs:
+                    os.sched_yield()
+                else:
+                    time.sleep(self.nap)  # it is idle, and will come if it gets a processor
                 return True
         self.yielded = 0
         return False

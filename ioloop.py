@@ -43,10 +43,10 @@ __all__ = ["EventMap", "asynchat", "asyncore", "loop"]
 
 READ, WRITE = select.POLLIN, select.POLLOUT  # epoll's and poll's constants are the same numbers
 SWEEP_INTERVAL = 1.0  # seconds
-EVENTS_PER_TURN = 256  # so that a sweep, or a new connection, never waits behind thousands of events
+EVENTS_PER_TURN = 64  # so that a sweep, or a new connection, never waits behind thousands of events
 WRITERS = 32  # channels that write together: most of the gain, and the first of them waits a millisecond or so
-SLOW = 0.002  # seconds of work after which it would be unfair to let those wait that have something to write
-WARY = 1.0  # seconds after such work in which each writes at once
+SLOW_TURN = 0.01  # seconds; no turn takes as long unless a single event does
+WARY = 1.0  # seconds after a slow turn in which each event has a turn of its own
 
 
 class EventMap(dict):
@@ -64,8 +64,7 @@ class EventMap(dict):
         self.interest = {}  # descriptor -> events the poller watches for
         self.touched = set()  # descriptors to ask again before the next poll
         self.writers = []  # channels that write at the end of this turn
-        self.worked_since = 0.0  # when the last of them was ready, or the turn began (time.monotonic())
-        self.slow_until = 0.0  # until then nobody waits for the others
+        self.wary_until = 0.0  # until then each event has a turn of its own (time.monotonic())
         self.calls = collections.deque()  # functions waiting for the loop: append() and popleft() are atomic
         self.wake_reader = self.wake_writer = None
         self.woken = False  # has somebody written to the pipe since the calls were last run?
@@ -88,13 +87,9 @@ class EventMap(dict):
         self.touched.add(fd)
 
     def write_soon(self, channel):
-        """Call handle_write() of *channel* at the end of this turn; at once if somebody was slow a moment ago."""
-        now = time.monotonic()
-        if now - self.worked_since > SLOW:
-            self.slow_until = now + WARY
-        self.worked_since = now
+        """Call handle_write() of *channel* at the end of this turn."""
         self.writers.append(channel)
-        if len(self.writers) == WRITERS or now < self.slow_until:
+        if len(self.writers) == WRITERS:
             self._write_together()
 
     def _write_together(self):
@@ -122,8 +117,9 @@ class EventMap(dict):
             self._update(self.touched.pop())
         if self.calls or self.writers:
             timeout = 0
-        ready = _poll(self.poller, timeout)
-        self.worked_since = time.monotonic()
+        limit = 1 if time.monotonic() < self.wary_until else EVENTS_PER_TURN
+        ready = _poll(self.poller, timeout, limit)
+        began = time.monotonic()
         for fd, events in ready:
             if fd == self.wake_reader:
                 os.read(fd, 4096)
@@ -137,6 +133,11 @@ class EventMap(dict):
             self.calls.popleft()()
         if self.writers:
             self._write_together()
+        # Nobody shall wait with an answer that is ready for a neighbour's slow work. Nor shall some always come first:
+        # of several events in a turn, epoll next time puts those that are ready again in front of newer ones.
+        now = time.monotonic()
+        if now - began > SLOW_TURN:
+            self.wary_until = now + WARY
 
     def sweep(self):
         """Call handle_timeout() of every channel whose deadline has passed; ask strangers again."""
@@ -200,12 +201,12 @@ class EventMap(dict):
 
 if hasattr(select, "epoll"):
 
-    def _poll(poller, timeout):
-        return poller.poll(timeout, EVENTS_PER_TURN)
+    def _poll(poller, timeout, limit):
+        return poller.poll(timeout, limit)
 else:  # macOS and others: poll() asks about every descriptor, in the kernel rather than in Python
 
-    def _poll(poller, timeout):
-        return poller.poll(timeout * 1000)
+    def _poll(poller, timeout, limit):
+        return poller.poll(timeout * 1000)  # all of them: always in the same order, the first few would starve the rest
 
 
 def loop(map=None):

@@ -1,7 +1,9 @@
 """The loop (ioloop.py) under channels of somebody else, which know nothing of it, and what it adds to asyncore's."""
 
+import contextlib
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -520,27 +522,57 @@ def test_channels_of_one_turn_write_together_a_few_at_a_time(channels, writers):
     assert "".join(event[0] for event in events) == "r" * ioloop.WRITERS + "w" * ioloop.WRITERS + "rrrwww"
 
 
-def test_nobody_waits_to_write_while_work_is_slow(channels, writers, monkeypatch):
+def test_after_a_slow_turn_each_event_has_its_own(channels, writers, monkeypatch):
     monkeypatch.setattr(ioloop, "WARY", 1000)
-    events = writers(2, work=lambda: time.sleep(2 * ioloop.SLOW))
+    writers(1, work=lambda: time.sleep(2 * ioloop.SLOW_TURN))
     channels.poll(0)
-    assert events == ["read", "write"] * 2
     events = writers(2)
     channels.poll(0)
-    assert events == ["read", "write"] * 2, "there may be more of the kind"
+    assert events == ["read", "write"]
+    channels.poll(0)
+    assert events == ["read", "write"] * 2
 
 
 def test_channels_write_together_again_when_work_is_quick(channels, writers, monkeypatch):
     monkeypatch.setattr(ioloop, "WARY", 0)
-    writers(1, work=lambda: time.sleep(2 * ioloop.SLOW))
+    writers(1, work=lambda: time.sleep(2 * ioloop.SLOW_TURN))
     channels.poll(0)
     events = writers(2)
     channels.poll(0)
     assert events == ["read", "read", "write", "write"]
 
 
-def test_who_asks_to_write_between_two_turns_is_not_waited_for(channels, pair, monkeypatch):
-    monkeypatch.setattr(ioloop, "SLOW", 1000)
+class SlowlyAnswered(Recorder):
+    """Takes its time over each request; meanwhile the client that was answered before it sends its next one."""
+
+    def __init__(self, sock, map, client, answered):
+        super().__init__(sock, map)
+        self.client, self.answered = client, answered
+
+    def handle_read(self):
+        self.events.append(self.recv(100))
+        if self.answered:
+            self.answered.pop().send(b"request")
+        time.sleep(2 * ioloop.SLOW_TURN)
+        self.answered.append(self.client)
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="poll() tells of all channels at once")
+def test_slow_work_is_done_for_each_in_turn(channels):
+    answered = []
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            ours, theirs = map(stack.enter_context, socket.socketpair())
+            SlowlyAnswered(theirs, channels, ours, answered)
+            ours.send(b"request")
+        stack.callback(channels.close)
+        served = list(channels.values())
+        while sum(len(channel.events) for channel in served) < 20:
+            channels.poll(PATIENCE)
+        assert [len(channel.events) for channel in served] == [5] * 4
+
+
+def test_who_asks_to_write_between_two_turns_is_not_waited_for(channels, pair):
     events = []
     writer = Writer(pair[0], channels, events)
     channels.poll(0)
