@@ -185,7 +185,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     # What a connection remembers, in slots: a dict with so many names takes a kilobyte more, and many may be idle.
     __slots__ = (  # noqa: RUF023
-        "server", "state", "deadline", "input_left", "early", "pieces", "blank_bytes", "head_bytes",
+        "server", "counted", "state", "deadline", "input_left", "early", "pieces", "blank_bytes", "head_bytes",
         "request", "command", "path", "headers", "began", "spool", "decoder", "body_bytes", "body_started",
         "close_connection", "status", "head", "length", "bodiless", "chunked", "unsent", "head_sent", "bytes_sent",
     )  # fmt: skip
@@ -225,7 +225,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.set_socket(sock, map)
         self.connected = True
         self.server, self.addr = server, address or sock.getpeername()
-        if server is not None:
+        self.counted = server is not None
+        if self.counted:
             server.row[scoreboard.CONNECTIONS] += 1
         self.input_left = False  # is there input that nobody has read?
         self.early = b""  # input that came while an answer was being made or sent
@@ -534,6 +535,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         if self.chunked:
             self.unsent.append(b"0\r\n\r\n")
         self.queue_unsent()
+        if self.close_connection:
+            self.uncount()
         self.state = SENDING
         if self.ac_in_buffer or self.early or not hasattr(self._map, "write_soon"):
             self.initiate_send()  # the next request is here already, or this is the stock loop
@@ -695,8 +698,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             return
         if self.state is SENDING or (self.state is HANDLING and self.head_sent):
             self.log_request(aborted=True)
-        if self.server is not None:
-            self.server.row[scoreboard.CONNECTIONS] -= 1
+        self.uncount()
         self.state, self.deadline = CLOSED, None
         self.early = self.ac_in_buffer = b""
         self.pieces.clear()
@@ -707,6 +709,12 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         if self.spool:
             self.spool.close()
         super().close()
+
+    def uncount(self):
+        """Tell the siblings that this connection will bring no more work."""
+        if self.counted:
+            self.counted = False
+            self.server.row[scoreboard.CONNECTIONS] -= 1
 
     def log_info(self, message, type="info"):
         log.debug("%s: %s", type, message)

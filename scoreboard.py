@@ -9,7 +9,8 @@ before the first fork.
 import mmap
 
 PID, STARTED, STATE, CONNECTIONS, REQUESTS, BYTES, TURNED = range(7)  # cells of a row
-# PID 0: the row is free. STARTED: seconds since 1970. REQUESTS, BYTES: answered and sent so far.
+# PID 0: the row is free. STARTED: seconds since 1970. CONNECTIONS: that may bring another request.
+# REQUESTS, BYTES: answered and sent so far.
 # TURNED: milliseconds on time.monotonic() when the worker's loop last turned.
 CELLS = 7
 
