@@ -34,6 +34,7 @@ import stat
 import struct
 import sys
 import time
+import types
 
 import accesslog
 import command_line
@@ -162,6 +163,9 @@ class State(enum.Enum):
 
 IDLE, HEAD, BODY, HANDLING, SENDING, LINGERING, CLOSED = State
 
+# What a channel reports to that no AsyncServer has made.
+NOBODY = types.SimpleNamespace(row=[0] * scoreboard.CELLS, requests=0, bytes=0, draining=False)
+
 
 class AsyncHTTPRequestHandler(asynchat.async_chat):
     """One connection, and one after the other the requests on it; the methods do_GET, do_PUT ... answer them.
@@ -224,10 +228,9 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         sock.setblocking(False)
         self.set_socket(sock, map)
         self.connected = True
-        self.server, self.addr = server, address or sock.getpeername()
-        self.counted = server is not None
-        if self.counted:
-            server.row[scoreboard.CONNECTIONS] += 1
+        self.server, self.addr = server or NOBODY, address or sock.getpeername()
+        self.server.row[scoreboard.CONNECTIONS] += 1
+        self.counted = True
         self.input_left = False  # is there input that nobody has read?
         self.early = b""  # input that came while an answer was being made or sent
         self.pieces = []  # of a head that is not complete
@@ -334,7 +337,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             self.command = "HEAD"  # also the answer to a malformed one has no content
         self.request = http1.parse_head(head)
         self.command, self.path, _, self.headers = self.request
-        self.close_connection = self.draining or not http1.keep_alive(self.request)
+        self.close_connection = self.server.draining or not http1.keep_alive(self.request)
         if self.access_log is not None:
             self.began = time.monotonic()
 
@@ -613,7 +616,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         closing, request = self.close_connection, self.request
         self.reset_request()
         if not closing:
-            self.await_request(self.server.idle_grace if self.draining else self.idle_timeout)
+            self.await_request(self.server.idle_grace if self.server.draining else self.idle_timeout)
         elif self.input_left or self.early or self.ac_in_buffer or not request or http1.keep_alive(request):
             self.linger()
         else:
@@ -621,9 +624,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     def log_request(self, aborted=False):
         """Take note of an answer that has been sent, or of one that was cut off."""
-        if self.server is not None:
-            self.server.requests += 1
-            self.server.bytes += self.bytes_sent
+        self.server.requests += 1
+        self.server.bytes += self.bytes_sent
         if log.isEnabledFor(logging.DEBUG):
             log.debug('%s "%s %s" %s', self.client, self.command, self.path, self.status)
         if self.access_log is not None:
@@ -722,11 +724,6 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     @property
     def request_version(self):
         return f"HTTP/1.{self.request.version[1]}"
-
-    @property
-    def draining(self):
-        """Is the server about to leave?"""
-        return self.server is not None and self.server.draining
 
     @property
     def rfile(self):
