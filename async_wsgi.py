@@ -43,6 +43,9 @@ class AsyncWSGIServer(httpd.AsyncServer):
     queue_limit = 64  # requests that may wait for a thread; above it 503
     multiprocess = False  # do other processes call the application, too?
 
+    def __init__(self, host="127.0.0.1", port=9000, handler=None, map=None):
+        super().__init__(host, port, handler or AsyncWSGIRequestHandler, map)
+
     def set_app(self, application):
         """Take *application*, a callable(environ, start_response) as of PEP 3333, into service."""
         self.application = application
@@ -51,6 +54,10 @@ class AsyncWSGIServer(httpd.AsyncServer):
             from concurrent.futures import ThreadPoolExecutor
 
             self.pool = ThreadPoolExecutor(self.threads)
+            # All of them now: a request must not find that there is no room for one more.
+            all_here = threading.Barrier(self.threads)
+            for _ in range(self.threads):
+                self.pool.submit(all_here.wait)
         host, port = self.socket.getsockname()[:2]
         if host in ("0.0.0.0", "::"):
             host = socket.gethostname()
@@ -109,7 +116,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
 
     def translate_path(self, path):
         mount = self.mount()
-        self.root = self.static_folders[mount]
+        self.root = self.static_folders[mount]  # until the next request here, which sets it again
         return super().translate_path(path.removeprefix(mount))
 
     def get_environ(self):
@@ -732,7 +739,11 @@ def run():
     def boot(server):
         if args.reload:
             threading.Thread(target=watch_sources, daemon=True).start()
-        server.set_app(load_app(args.application))
+        application = load_app(args.application)
+        try:
+            server.set_app(application)
+        except RuntimeError as error:
+            sys.exit(f"async_wsgi.py: --threads {args.threads}: {error}")
 
     command_line.serve(args, AsyncWSGIServer, AsyncWSGIRequestHandler, boot)
 

@@ -27,6 +27,7 @@ import heapq
 import http
 import io
 import logging
+import math
 import os
 import resource
 import socket
@@ -103,7 +104,7 @@ def url_normalize(path):
 
 
 class Aborted(Exception):
-    """An answer whose head has left cannot be completed: the connection must be cut so that the client can tell."""
+    """An answer whose head is made cannot be completed: the connection must be cut so that the client can tell."""
 
 
 class FileProducer:
@@ -113,6 +114,7 @@ class FileProducer:
     chunk_size -- bytes of a piece at most
     count -- bytes in all; None means to the end of the file. With a count the file must keep its promise:
              a head with that Content-Length has been sent.
+    left -- bytes still to come, None if only more() can tell
     """
 
     def __init__(self, file, chunk_size=4096, count=None):
@@ -251,6 +253,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.head_sent = False
         self.bytes_sent = 0
         self.bodiless = self.chunked = False
+        # The rest is set before it is read.
 
     def await_request(self, timeout):
         self.state = IDLE
@@ -284,14 +287,11 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     def found_terminator(self):
         self.parse_request()
-        if self.state is not BODY:
-            # One answer at a time: 180 kB of pipelined requests would queue 1 GB of answers, and take seconds.
-            self.early, self.ac_in_buffer = self.ac_in_buffer, b""
 
     def parse_request(self):
         """A head, or the body behind it, is complete: go on with the other or handle the request."""
         if self.state is BODY:
-            self.respond()
+            self.complete_request()
         elif not self.pieces:
             self.skip_blank(4)  # the terminator alone: two empty lines
         else:
@@ -299,7 +299,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             length = http1.body_framing(self.request)
             wants_continue = http1.expects_continue(self.request)
             if length == 0:
-                self.respond()
+                self.complete_request()
             else:
                 self.expect_body(length, wants_continue)
 
@@ -369,8 +369,14 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         except OSError as error:
             raise HTTPError(507, f"cannot spool a body: {error}") from error
         if self.decoder and self.decoder.done:
-            self.early, self.decoder = self.decoder.rest, None
-            self.respond()
+            self.ac_in_buffer, self.decoder = self.decoder.rest, None
+            self.complete_request()
+
+    def complete_request(self):
+        """Nothing of the request is missing: put aside what came behind it, and respond."""
+        # One answer at a time: 180 kB of pipelined requests would queue 1 GB of answers, and take seconds.
+        self.early, self.ac_in_buffer = self.ac_in_buffer, b""
+        self.respond()
 
     def handles(self, method):
         """Tell whether requests of *method* are answered; asked before their body is read."""
@@ -382,11 +388,11 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     # It is handled.
 
     def respond(self):
-        """The request is complete: make the answer and send it."""
+        """Make the answer and send it."""
         self.state, self.deadline = HANDLING, None
         if self.spool:
             self.spool.seek(0)
-            del self.ac_in_buffer_size
+            del self.ac_in_buffer_size  # the class's again
             self.set_terminator(b"\r\n\r\n")
         self.attempt(self.handle_request)
         self.end_response()
@@ -512,7 +518,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     def queue_producer(self, producer):
         """Queue a producer that is asked for its first piece when everything before has left; not one that is empty."""
-        if self.bodiless or getattr(producer, "left", None) == 0:
+        if self.bodiless or getattr(producer, "left", None) == 0 or self.state is CLOSED:
             producer.close()
         else:
             self.queue_unsent()
@@ -541,10 +547,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         if self.close_connection:
             self.uncount()
         self.state = SENDING
-        if self.ac_in_buffer or self.early or not hasattr(self._map, "write_soon"):
-            self.initiate_send()  # the next request is here already, or this is the stock loop
-        else:
-            self._map.write_soon(self)
+        if self.early:
+            self.initiate_send()  # the next request is here already; else when the turn ends
 
     def initiate_send(self):
         """Send what is queued until the client, or its share of this turn, is full.
@@ -617,7 +621,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.reset_request()
         if not closing:
             self.await_request(self.server.idle_grace if self.server.draining else self.idle_timeout)
-        elif self.input_left or self.early or self.ac_in_buffer or not request or http1.keep_alive(request):
+        elif self.input_left or self.early or not request or http1.keep_alive(request):
             self.linger()
         else:
             self.close()  # a client that asked for it sends nothing more
@@ -647,7 +651,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     def linger(self):
         """Close our side but read on for a while: closing with unread input would reset, and undo, our answer."""
-        self.early = self.ac_in_buffer = b""
+        self.early = b""
         self.state, self.deadline = LINGERING, time.monotonic() + self.linger_timeout
         self.set_terminator(None)
         try:
@@ -661,7 +665,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         return self.state is not HANDLING and self.state is not SENDING
 
     def writable(self):
-        return bool(self.producer_fifo) or (bool(self.early) and self.readable())  # handle_write() goes on with either
+        """Is there an answer to send or to finish, or a request that came early? handle_write() goes on with either."""
+        return self.state is SENDING or bool(self.producer_fifo) or (bool(self.early) and self.readable())
 
     def handle_timeout(self):
         """The deadline of the current state has passed."""
@@ -671,8 +676,15 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             self.deadline = self.body_started + self.body_timeout + self.body_bytes / self.body_rate
             if self.deadline < time.monotonic():
                 self.refuse(HTTPError(408, "body took too long"))
-        else:
+        elif self.state is not IDLE or not self.has_input():
             self.close()
+
+    def has_input(self):
+        """Tell whether the client has sent something that a busy loop has not come to yet."""
+        try:
+            return self.socket.recv(1, socket.MSG_PEEK) != b""
+        except OSError:
+            return False
 
     def handle_error(self):
         """Called by asyncore in place of a traceback that ends the loop."""
@@ -721,6 +733,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def log_info(self, message, type="info"):
         log.debug("%s: %s", type, message)
 
+    # What methods and applications may ask.
+
     @property
     def request_version(self):
         return f"HTTP/1.{self.request.version[1]}"
@@ -743,9 +757,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             self.push_with_producer(producer)
 
     def do_HEAD(self):
-        producer = self.send_head()
-        if producer:
-            producer.close()
+        self.do_GET()  # nothing but the head is queued
 
     def do_OPTIONS(self):
         self.send_response(200)
@@ -803,16 +815,19 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def send_body(self, fd, start, stop):
         """Send these bytes of the open file *fd* and close it; return a producer that does so if they are many."""
         count = stop - start
-        if count > self.chunk_size and not self.bodiless:
+        if self.bodiless:
+            os.close(fd)
+            return None
+        if count > self.chunk_size:
             file = open(fd, "rb", buffering=0)
             file.seek(start)
             return FileProducer(file, self.chunk_size, count)
         try:
             # With its head, without the cost of a producer and a file object: most files are short.
-            body = b"" if self.bodiless else os.pread(fd, count, start)
+            body = os.pread(fd, count, start)
         finally:
             os.close(fd)
-        if len(body) < count and not self.bodiless:
+        if len(body) < count:
             raise Aborted("file was truncated while it was being sent")
         self.push(body)
         return None
@@ -1037,7 +1052,8 @@ class AsyncServer(asyncore.dispatcher):
                 if theirs:
                     os.sched_yield()
                 else:
-                    time.sleep(self.nap)  # it is idle, and will come if it gets a processor
+                    # The one sleep in the loop: three naps at most. It is idle, and comes if it gets a processor.
+                    time.sleep(self.nap)
                 return True
         self.yielded = 0
         return False
@@ -1055,9 +1071,10 @@ class AsyncServer(asyncore.dispatcher):
         """Close the connections that have been idle longest; tell whether there were any."""
         idle = [channel for channel in self._map.values() if is_idle(channel)]
         oldest = heapq.nsmallest(self.eviction, idle, key=lambda channel: channel.deadline)
-        for channel in oldest:
+        waiting = [channel for channel in oldest if not channel.has_input()]
+        for channel in waiting:
             channel.close()
-        return bool(oldest)
+        return bool(waiting)
 
     def handle_accept_error(self, error):
         """Out of descriptors or memory: pause. asyncore would close the listener for good."""
@@ -1093,7 +1110,7 @@ class AsyncServer(asyncore.dispatcher):
         """Stop accepting, finish what has begun, then serve_forever() returns."""
         if self.draining:
             return
-        self.siblings = ()
+        self.siblings, self.accept_time = (), math.inf
         for _ in range(self.backlog // self.accept_batch):
             self.handle_accept()  # those in the queue would be reset with it
         self.draining = True

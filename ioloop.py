@@ -19,8 +19,9 @@ Four things asyncore.loop() does not have:
                 handler or another thread, which must not touch channels themselves;
   touch      -- a channel whose wishes change outside its own events says so with map.touch(fd). One that
                 does not know this module (has no `deadline`) is asked again at every sweep;
-  together   -- map.write_soon(channel) calls handle_write() at the end of the turn, when those who asked in the
-                same turn write, too. To wake a sleeping client costs more than to send to one that is awake.
+  together   -- channels that have come to want to write in a turn do so at its end, before epoll is asked to watch
+                them: there is nearly always room. Why not each at once: to wake a client that sleeps costs more
+                than to send to one that has just been woken.
 
 `asyncore.loop()` still runs channels in an EventMap: to asyncore it is a dict. It then has none of the four.
 """
@@ -44,16 +45,17 @@ __all__ = ["EventMap", "asynchat", "asyncore", "loop"]
 READ, WRITE = select.POLLIN, select.POLLOUT  # epoll's and poll's constants are the same numbers
 SWEEP_INTERVAL = 1.0  # seconds
 EVENTS_PER_TURN = 64  # so that a sweep, or a new connection, never waits behind thousands of events
-WRITERS = 32  # channels that write together: most of the gain, and the first of them waits a millisecond or so
-SLOW_TURN = 0.01  # seconds; no turn takes as long unless a single event does
+TOGETHER = 32  # channels that write together: most of the gain, and ...
+HELD = 0.001  # ... seconds until the first of them writes at the latest, if the next one's work is not slow
+SLOW_TURN = 0.01  # seconds; some sixty quick events take a fifth of it
 WARY = 1.0  # seconds after a slow turn in which each event has a turn of its own
 
 
 class EventMap(dict):
     """asyncore's map {descriptor: channel}, kept in step with a poller.
 
-    For callers: touch(fd), write_soon(channel), call_soon(function), close(), the list `every_second`, and `sweep_at`
-    to have the next sweep sooner. For loop(): poll(timeout), sweep(). To leave alone: the rest.
+    For callers: touch(fd), call_soon(function), close(), the list `every_second`, and `sweep_at` to have the next
+    sweep sooner. For loop(): poll(timeout), sweep(). To leave alone: the rest.
     """
 
     def __init__(self):
@@ -63,7 +65,6 @@ class EventMap(dict):
         self.poller = None
         self.interest = {}  # descriptor -> events the poller watches for
         self.touched = set()  # descriptors to ask again before the next poll
-        self.writers = []  # channels that write at the end of this turn
         self.wary_until = 0.0  # until then each event has a turn of its own (time.monotonic())
         self.calls = collections.deque()  # functions waiting for the loop: append() and popleft() are atomic
         self.wake_reader = self.wake_writer = None
@@ -86,18 +87,6 @@ class EventMap(dict):
         """Ask the channel of *fd* before the next poll what it wants."""
         self.touched.add(fd)
 
-    def write_soon(self, channel):
-        """Call handle_write() of *channel* at the end of this turn."""
-        self.writers.append(channel)
-        if len(self.writers) == WRITERS:
-            self._write_together()
-
-    def _write_together(self):
-        writers, self.writers = self.writers, []
-        for channel in writers:
-            if channel.connected:
-                asyncore.write(channel)
-
     def call_soon(self, function):
         """Run *function()* in the loop, at once. May be called from a signal handler or another thread."""
         self.calls.append(function)
@@ -113,13 +102,13 @@ class EventMap(dict):
         """Wait at most *timeout* seconds for events and hand them to their channels."""
         if self.poller is None:
             self._open_poller()
-        while self.touched:
-            self._update(self.touched.pop())
-        if self.calls or self.writers:
+        self._update_touched()
+        if self.calls:
             timeout = 0
         limit = 1 if time.monotonic() < self.wary_until else EVENTS_PER_TURN
         ready = _poll(self.poller, timeout, limit)
         began = time.monotonic()
+        held_until = began + HELD
         for fd, events in ready:
             if fd == self.wake_reader:
                 os.read(fd, 4096)
@@ -128,11 +117,13 @@ class EventMap(dict):
                 asyncore.readwrite(self[fd], events)
                 if fd in self.interest:
                     self.touched.add(fd)
+                if len(self.touched) >= TOGETHER or time.monotonic() > held_until:
+                    self._update_touched()
+                    held_until = time.monotonic() + HELD
         self.woken = False  # before the calls are counted: who comes later wakes us again
         for _ in range(len(self.calls)):
             self.calls.popleft()()
-        if self.writers:
-            self._write_together()
+        self._update_touched()
         # Nobody shall wait with an answer that is ready for a neighbour's slow work. Nor shall some always come first:
         # of several events in a turn, epoll next time puts those that are ready again in front of newer ones.
         now = time.monotonic()
@@ -159,12 +150,18 @@ class EventMap(dict):
                 if fd in self:
                     self.touched.add(fd)
 
+    def _update_touched(self):
+        while self.touched:
+            self._update(self.touched.pop())
+
     def _update(self, fd):
-        channel = self[fd]
-        wanted = READ if channel.readable() else 0
-        if channel.writable() and not channel.accepting:
-            wanted |= WRITE
-        watched = self.interest.get(fd)
+        channel, watched = self[fd], self.interest.get(fd)
+        wanted = wishes(channel)
+        if wanted & WRITE and not (watched or 0) & WRITE and channel.connected:
+            asyncore.write(channel)
+            if self.get(fd) is not channel:
+                return  # it has closed
+            wanted, watched = wishes(channel), self.interest.get(fd)
         if wanted == watched:
             return
         # With no interest at all a reset or a hang-up is still reported.
@@ -197,6 +194,12 @@ class EventMap(dict):
             os.close(self.wake_reader)
             os.close(self.wake_writer)
             self.poller = self.wake_reader = self.wake_writer = None
+
+
+def wishes(channel):
+    """Return the events that *channel* wants to be told of."""
+    wanted = READ if channel.readable() else 0
+    return wanted | WRITE if channel.writable() and not channel.accepting else wanted
 
 
 if hasattr(select, "epoll"):

@@ -10,6 +10,7 @@ with the query of the request, by which a test finds its own.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -489,6 +490,16 @@ def infinite_writes(environ, start_response):
             write(b"more")
     finally:
         note(environ, "ended")
+
+
+@route
+def write_and_pieces(environ, start_response):
+    write = start_response("200 OK", TEXT.copy())
+    write(b"first")
+    wait_for_event(environ, "go")
+    with contextlib.suppress(Exception):
+        write(b"second")
+    return Noting(environ, [b"third"])
 
 
 @route

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 import pytest
 from conftest import ROOT, Client, running_servers, wait_until
@@ -56,9 +57,9 @@ def test_clients_in_the_queue_are_answered_when_the_server_ends(start_app, conne
     holder = connect(server)
     holder.sock.sendall(get(b"/hold"))
     wait_until((tmp_path / "holding").exists, "the worker to be busy")
-    waiting = [connect(server) for _ in range(40)]
+    waiting = [connect(server) for _ in range(80)]
     for client in waiting:
-        client.sock.sendall(get(b"/"))
+        client.sock.sendall(get(b"/slow"))
     os.kill(server.process.pid, signal.SIGTERM)
     (tmp_path / "holding").unlink()
     for client in waiting:
@@ -83,6 +84,21 @@ def test_connection_lives_on_for_a_moment_when_its_answer_outlasts_the_end(start
     answer = client.sock.recv(65536)
     assert answer.startswith(b"HTTP/1.1 404 ")
     assert b"\r\nConnection: close\r\n" in answer
+    assert server.process.wait(10) == 0
+
+
+def test_request_that_came_in_time_is_answered_however_busy_the_server_was(start_app, connect, tmp_path):
+    server = start_app()
+    holder, other = connect(server), connect(server)
+    assert holder.get("/").status == other.get("/").status == 200
+    server.signal(signal.SIGTERM)
+    wait_until(lambda: is_refused(server), "the end to begin")
+    holder.sock.sendall(get(b"/hold"))
+    wait_until((tmp_path / "holding").exists, "the worker to be busy")
+    other.sock.sendall(get(b"/"))
+    time.sleep(1.5)  # longer than an idle connection lives on, and than it takes to notice
+    (tmp_path / "holding").unlink()
+    assert holder.read_answer().status == other.read_answer().status == 200
     assert server.process.wait(10) == 0
 
 

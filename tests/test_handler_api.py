@@ -69,6 +69,7 @@ def test_application_is_set_and_got():
     channels = ioloop.EventMap()
     server = async_wsgi.AsyncWSGIServer(port=0, map=channels)
     try:
+        assert server.handler is async_wsgi.AsyncWSGIRequestHandler
         server.set_app(test_application_is_set_and_got)
         assert server.get_app() is test_application_is_set_and_got
     finally:

@@ -5,6 +5,7 @@ the stream; that it did not pass early, by the server still being silent when th
 """
 
 import select
+import signal
 import time
 
 import pytest
@@ -368,6 +369,21 @@ def test_oldest_idle_connection_makes_room_for_a_new_one(serve, connect):
     assert connect(server).get("/new").status == 200
     assert clients[1].read_rest() == b""
     assert all(client.get("/").status == 200 for client in [clients[0], *clients[2:]])
+
+
+def test_connection_with_a_request_that_is_not_read_yet_makes_no_room(serve, connect):
+    server = serve("Echo", server={"max_connections": 6, "accept_batch": 1})
+    clients = [connect(server) for _ in range(5)]
+    for client in clients:
+        client.get("/")
+    server.signal(signal.SIGSTOP)
+    newcomer = connect(server)
+    newcomer.send(b"GET /new HTTP/1.1\r\nHost: a\r\n\r\n")
+    for client in clients:
+        client.send(b"GET /again HTTP/1.1\r\nHost: a\r\n\r\n")
+    server.signal(signal.SIGCONT)
+    assert [client.read_answer().body for client in clients] == [b"GET /again"] * 5
+    assert newcomer.read_answer().status == 503
 
 
 def test_without_an_idle_connection_a_new_one_gets_503(serve, connect):

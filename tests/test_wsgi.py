@@ -635,6 +635,16 @@ def test_infinite_writes_end_soon_after_the_client(server, connect, tag):
     assert connect(server).get("/hello").status == 200
 
 
+def test_pieces_for_a_client_that_left_before_they_were_returned_are_closed(server, connect, tag):
+    client = connect(server)
+    client.send(f"GET /write_and_pieces?{tag} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    client.reader.readline()
+    client.reset()
+    server.events.add("go", tag)
+    wait_until(lambda: server.events.of(tag) == ["go", "closed"], "the close() of the pieces")
+    assert connect(server).get("/hello").status == 200
+
+
 def test_client_that_leaves_before_the_answer_disturbs_nobody(server, connect, tag):
     for number in range(20):
         client = connect(server)
@@ -802,9 +812,16 @@ def test_application_that_cannot_be_loaded_shows_its_traceback(module, spec, mes
     assert "Traceback (most recent call last):" in lines and message in lines[-1]
 
 
-def fail_to_start(folder, spec):
+def test_threads_that_the_system_refuses_are_one_line_at_the_start(module):
+    (module / "greedy.py").write_text("import threading; threading.stack_size(1 << 45); application = print")
+    status, lines = fail_to_start(module, "greedy", "--threads", 2)
+    assert status == 1
+    assert lines == ["async_wsgi.py: --threads 2: can't start new thread"]
+
+
+def fail_to_start(folder, spec, *options):
     """Return (exit status, lines on stderr) of a server that does not come up."""
-    command = python_command("async_wsgi.py", "--port", 0, spec)
+    command = python_command("async_wsgi.py", "--port", 0, *options, spec)
     ended = subprocess.run(command, cwd=folder, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
     return ended.returncode, ended.stderr.splitlines()
 
