@@ -547,8 +547,10 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         if self.close_connection:
             self.uncount()
         self.state = SENDING
-        if self.early:
-            self.initiate_send()  # the next request is here already; else when the turn ends
+        # Else when the turn ends (see ioloop). But what must not be asked a second time, such as a POST, has to be
+        # answered even if a neighbour's application kills this worker a moment later.
+        if self.early or self.command != "GET":
+            self.initiate_send()
 
     def initiate_send(self):
         """Send what is queued until the client, or its share of this turn, is full.

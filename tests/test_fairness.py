@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, Client, running_servers, wait_until
@@ -100,6 +101,27 @@ def test_request_that_came_in_time_is_answered_however_busy_the_server_was(start
     (tmp_path / "holding").unlink()
     assert holder.read_answer().status == other.read_answer().status == 200
     assert server.process.wait(10) == 0
+
+
+def test_answer_to_a_post_does_not_wait_for_a_neighbour(start_app, connect, tmp_path):
+    server = start_app()
+    (worker,) = server.workers()
+    posting, holder = connect(server), connect(server)
+    assert posting.get("/").status == holder.get("/").status == 200
+    wait_until(lambda: state_of(worker) == "S", "the worker to wait for events")
+    os.kill(worker, signal.SIGSTOP)
+    wait_until(lambda: state_of(worker) == "T", "the worker to be stopped")
+    posting.sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    holder.sock.sendall(get(b"/hold"))
+    os.kill(worker, signal.SIGCONT)  # it finds both in one turn, in the order in which they came
+    assert posting.read_answer().status == 200
+    wait_until((tmp_path / "holding").exists, "the worker to be busy")
+    (tmp_path / "holding").unlink()
+    assert holder.read_answer().status == 200
+
+
+def state_of(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def is_refused(server):
