@@ -109,13 +109,12 @@ class EventMap(dict):
         ready = _poll(self.poller, timeout, limit)
         began = time.monotonic()
         held_until = began + HELD
-        for fd, events in ready:
+        for fd, events, channel in [(fd, events, self.get(fd)) for fd, events in ready]:
             if fd == self.wake_reader:
                 os.read(fd, 4096)
-            # A descriptor closed and used again since poll() returned is not in `interest` yet: stale event.
-            elif fd in self.interest:
-                asyncore.readwrite(self[fd], events)
-                if fd in self.interest:
+            elif self.get(fd) is channel:  # else it is stale: the descriptor has been closed, perhaps used again
+                asyncore.readwrite(channel, events)
+                if fd in self:
                     self.touched.add(fd)
                 if len(self.touched) >= TOGETHER or time.monotonic() > held_until:
                     self._update_touched()

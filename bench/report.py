@@ -207,7 +207,7 @@ def bars(results, folder):
 
 def draw_case(axis, case, outcomes):
     figure = case.figures[0]
-    items = [item for item in ranked(case, outcomes) if item[1].rounds and not item[1].failed]
+    items = [item for item in ranked(case, outcomes) if item[1].values(figure.key) and not item[1].failed]
     for place, (server, outcome) in enumerate(items):
         middle, low, high = spread(outcome.values(figure.key))
         axis.barh(place, middle, color=COLOURS[server.family], xerr=[[middle - low], [high - middle]], ecolor="#333333")

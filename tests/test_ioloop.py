@@ -223,8 +223,10 @@ def test_exception_in_a_channel_goes_to_its_handle_error(channels, pair):
     peer.close()
 
 
-def test_event_of_a_closed_descriptor_is_not_delivered_to_its_successor(channels):
+@pytest.mark.parametrize("together", [32, 1])  # with 1 the successor is known to the poller in the same turn
+def test_event_of_a_closed_descriptor_is_not_delivered_to_its_successor(channels, monkeypatch, together):
     """Both are ready in the same turn; the first closes the second, and its number is used again at once."""
+    monkeypatch.setattr(ioloop, "TOGETHER", together)
     pairs = [socket.socketpair() for _ in range(2)]
     successors = []
 
