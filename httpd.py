@@ -547,8 +547,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         if self.close_connection:
             self.uncount()
         self.state = SENDING
-        # Else when the turn ends (see ioloop). But what must not be asked a second time, such as a POST, has to be
-        # answered even if a neighbour's application kills this worker a moment later.
+        # An answer to GET waits until the turn ends, when all are sent together (ioloop.py). What must not be asked a
+        # second time, such as a POST, is answered at once: a neighbour's application may kill this worker.
         if self.early or self.command != "GET":
             self.initiate_send()
 
@@ -1073,10 +1073,10 @@ class AsyncServer(asyncore.dispatcher):
         """Close the connections that have been idle longest; tell whether there were any."""
         idle = [channel for channel in self._map.values() if is_idle(channel)]
         oldest = heapq.nsmallest(self.eviction, idle, key=lambda channel: channel.deadline)
-        waiting = [channel for channel in oldest if not channel.has_input()]
-        for channel in waiting:
+        silent = [channel for channel in oldest if not channel.has_input()]
+        for channel in silent:
             channel.close()
-        return bool(waiting)
+        return bool(silent)
 
     def handle_accept_error(self, error):
         """Out of descriptors or memory: pause. asyncore would close the listener for good."""
