@@ -1,5 +1,6 @@
 """Grading a folder of submissions: the table, the pages and the CSV, whatever the submissions do."""
 
+import contextlib
 import csv
 import os
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import ROOT
+from conftest import PATIENCE, ROOT, wait_until
 
 WRITTEN = ROOT / "tests" / "lab" / "submissions"
 CHOSEN = "test_file_is_served or test_head_has_no_body or test_wsgi_content_type"
@@ -134,3 +135,26 @@ def test_nothing_is_left_of_a_submission(grading):
     running = b"\n".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
     assert not re.findall(re.escape(os.fsencode(grading.scratch)) + b"[^\0]*", running)
     assert list(grading.scratch.iterdir()) == []
+
+
+def test_nothing_is_left_when_the_grader_is_told_to_end(tmp_path):
+    (tmp_path / "all" / "student").mkdir(parents=True)
+    (tmp_path / "all" / "student" / "httpd.py").write_text("import time\ntime.sleep(600)\n")
+    command = [sys.executable, str(ROOT / "tests/lab/grade.py"), str(tmp_path / "all"), "--output", str(tmp_path)]
+    grader = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(tmp_path)})
+    try:
+        wait_until(lambda: list(servers_below(tmp_path)), "the start of the submission")
+    finally:
+        grader.terminate()
+    assert grader.wait(PATIENCE) == 1
+    assert not list(servers_below(tmp_path))
+    assert not list(tmp_path.glob("grade-*"))
+
+
+def servers_below(folder):
+    """Yield the command lines of all processes that serve something below *folder*."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            words = path.read_bytes().split(b"\0")
+            if b"httpd.py" in words and any(word.startswith(os.fsencode(folder)) for word in words):
+                yield words

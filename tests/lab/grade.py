@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -165,6 +166,7 @@ def main():
     args, pytest_options = parser.parse_args(sys.argv[1:stop]), sys.argv[stop + 1 :]
     students = sorted(path for path in args.submissions.iterdir() if path.is_dir() and path.name[0] != ".")
     args.output.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C: what runs of a submission is ended first
     width = max(map(len, [path.name for path in students] + ["student"]))
     print(f"{'student':{width}} points passed failed not run")
     with open(args.output / "grades.csv", "w", newline="") as file:
