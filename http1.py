@@ -2,9 +2,8 @@
 
 Nothing here reads a socket or remembers anything beyond one message, so every rule can be tried in a Python shell:
 
->>> request = parse_head(b"GET /a?b HTTP/1.1\\r\\nHost: example.org")
->>> request.method, request.target, request.fields["Host"]
-('GET', '/a?b', 'example.org')
+>>> parse_head(b"GET /a?b HTTP/1.1\\r\\nHost: example.org")
+('GET', '/a?b', 'HTTP/1.1', {'host': 'example.org'})
 
 Bytes are judged by ASCII patterns that must match in full. Python's own helpers are too kind for the wire:
 int() takes "+1_0", str.strip() eats \\x85, str.splitlines() breaks at \\x0b, "$" matches before a final newline.
@@ -17,7 +16,6 @@ and ranges (conditional.py).
 
 import functools
 import re
-from collections import namedtuple
 
 REQUEST_LINE_LIMIT = 8190  # bytes; above it 414
 FIELD_LIMIT = 8190  # bytes of one field line; above it 431
@@ -35,7 +33,7 @@ PATH = r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}]*+(?:%[0-9A-Fa-f]{2}[A-Za-z0-9\
 QUERY = r"(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}?%]*+)?"
 HOST = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]*+(?:%[0-9A-Fa-f]{2}[A-Za-z0-9\-._~!$&'()*+,;=]*+)*+|\[[0-9A-Fa-f:.]+\])"
 
-VERSION = re.compile(r"HTTP/([0-9])\.([0-9])")
+VERSION = re.compile(r"HTTP/([0-9])\.[0-9]")
 ORIGIN_FORM = re.compile(PATH + QUERY)
 ABSOLUTE_FORM = rf"[Hh][Tt][Tt][Pp][Ss]?://({HOST}(?::[0-9]*)?)((?:{PATH})?{QUERY})"  # rare: compiled when it comes
 AUTHORITY_FORM = f"{HOST}:[0-9]+"
@@ -96,61 +94,51 @@ class Fields(dict):
         return dict.__contains__(self, name.lower())
 
 
-class Request(namedtuple("Request", ("method", "target", "version", "fields"))):
-    """The head of a request.
+def parse_head(head: bytes) -> tuple[str, str, str, Fields]:
+    """Return (method, target, version, fields) of a request; *head* is all before the empty line that ends it.
 
-    method -- a str, in the case it came
+    method -- in the case it came
     target -- origin-form ("/path?query", percent-encoded as it came), "*" or, for CONNECT, "host:port";
               of an absolute-form only path and query are left, its authority replaces the Host field
-    version -- (1, 0), (1, 1) or a later minor version
-    fields -- Fields
-    """
-
-    __slots__ = ()
-
-
-def parse_head(head: bytes) -> Request:
-    """Return the request whose head is *head*: request line and fields, without the empty line that ends it.
+    version -- "HTTP/1.0", "HTTP/1.1" or a later minor version; as text they compare as they should
 
     Raise HTTPError 400, 414 (request line too long), 431 (fields too long or too many) or 505.
     """
     request_line, *field_lines = head.decode("latin-1").split("\r\n")
     if len(head) - len(head.translate(None, CONTROLS)) != 2 * len(field_lines):  # more than the line ends
         raise HTTPError(400, "control character or bare line break in a head")
-    method, target, version = parse_request_line(request_line)
+    method, target, version, authority = parse_request_line(request_line)
     fields = parse_fields(field_lines)
-    target, authority = parse_target(method, target)
     host = fields.exact("host")
-    if host is None and version >= (1, 1):
+    if host is None and version >= "HTTP/1.1":
         raise HTTPError(400, "HTTP/1.1 request without Host (RFC 9112 §3.2)")
-    if host and not AUTHORITY.fullmatch(host):
+    if host and not is_authority(host):
         raise HTTPError(400, "malformed Host (RFC 9110 §7.2)")
     if authority is not None:
         fields["host"] = authority
-    return Request(method, target, version, fields)
+    return method, target, version, fields
 
 
-def parse_request_line(line: str) -> tuple[str, str, tuple[int, int]]:
-    """Return (method, target, version); raise HTTPError 400, 414 or 505 (RFC 9112 §3)."""
+@functools.lru_cache(maxsize=256)  # clients ask for the same few things again and again
+def parse_request_line(line: str) -> tuple[str, str, str, str | None]:
+    """Return (method, target, version, authority), the last if the target says of which host it is (RFC 9112 §3).
+
+    Raise HTTPError 400, 414, or 505 for another major version (RFC 9110 §2.5).
+    """
     if len(line) > REQUEST_LINE_LIMIT:
         raise HTTPError(414, f"request line of more than {REQUEST_LINE_LIMIT} bytes")
     try:
-        method, target, protocol = line.split(" ")
+        method, target, version = line.split(" ")
     except ValueError:
         raise HTTPError(400, "not three words in the request line") from None
     lower_token(method)
-    return method, target, parse_version(protocol)
-
-
-@functools.lru_cache(maxsize=16)
-def parse_version(protocol: str) -> tuple[int, int]:
-    """Return (1, minor); raise HTTPError 400, or 505 for another major version (RFC 9110 §2.5)."""
-    match = VERSION.fullmatch(protocol)
+    match = VERSION.fullmatch(version)
     if match is None:
         raise HTTPError(400, "malformed HTTP version")
     if match[1] != "1":
         raise HTTPError(505, "HTTP version other than 1.x")
-    return 1, int(match[2])
+    target, authority = parse_target(method, target)
+    return method, target, version, authority
 
 
 def parse_target(method: str, target: str) -> tuple[str, str | None]:
@@ -168,6 +156,12 @@ def parse_target(method: str, target: str) -> tuple[str, str | None]:
         if authority and not authority.startswith(":"):
             return target if target.startswith("/") else "/" + target, authority
     raise HTTPError(400, "malformed request target")
+
+
+@functools.lru_cache(maxsize=256)  # a server has few names
+def is_authority(text: str) -> bool:
+    """Tell whether *text* is a host with or without a port (RFC 3986 §3.2, without user information)."""
+    return AUTHORITY.fullmatch(text) is not None
 
 
 def parse_fields(lines: list[str]) -> Fields:
@@ -224,17 +218,17 @@ def oversized_head(head: bytes) -> HTTPError:
     return HTTPError(431, f"head of more than {HEAD_LIMIT} bytes")
 
 
-def body_framing(request: Request) -> int | None:
-    """Return the length of the request's body in bytes, or None if it is chunked (RFC 9112 §6.3).
+def body_framing(version: str, fields: Fields) -> int | None:
+    """Return the length of a request's body in bytes, or None if it is chunked (RFC 9112 §6.3).
 
     The one place that decides where a request ends. Raise HTTPError 400 when in doubt, 413 for a length
     beyond any limit, 501 for a transfer coding other than chunked.
     """
-    coding, length = request.fields.exact("transfer-encoding"), request.fields.exact("content-length")
+    coding, length = fields.exact("transfer-encoding"), fields.exact("content-length")
     if coding is not None:
         if length is not None:
             raise HTTPError(400, "both Transfer-Encoding and Content-Length")
-        if request.version < (1, 1):
+        if version < "HTTP/1.1":
             raise HTTPError(400, "Transfer-Encoding in HTTP/1.0")
         if coding.lower() == "chunked":
             return None
@@ -250,19 +244,19 @@ def body_framing(request: Request) -> int | None:
     return int(length)
 
 
-def keep_alive(request: Request) -> bool:
+def keep_alive(version: str, fields: Fields) -> bool:
     """Tell whether the client wants the connection kept after the answer (RFC 9112 §9.3)."""
-    connection = request.fields.exact("connection")
+    connection = fields.exact("connection")
     if connection is None:
-        return request.version >= (1, 1)
+        return version >= "HTTP/1.1"
     options = [option.strip(" \t") for option in connection.lower().split(",")]
-    return "close" not in options and (request.version >= (1, 1) or "keep-alive" in options)
+    return "close" not in options and (version >= "HTTP/1.1" or "keep-alive" in options)
 
 
-def expects_continue(request: Request) -> bool:
+def expects_continue(version: str, fields: Fields) -> bool:
     """Tell whether the client waits for 100 before it sends the body; raise HTTPError 417 (RFC 9110 §10.1.1)."""
-    expect = request.fields.exact("expect")
-    if expect is None or request.version < (1, 1):
+    expect = fields.exact("expect")
+    if expect is None or version < "HTTP/1.1":
         return False
     if expect.lower() != "100-continue":
         raise HTTPError(417, "expectation other than 100-continue")

@@ -192,7 +192,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     # What a connection remembers, in slots: a dict with so many names takes a kilobyte more, and many may be idle.
     __slots__ = (  # noqa: RUF023
         "server", "counted", "state", "deadline", "input_left", "early", "pieces", "blank_bytes", "head_bytes",
-        "request", "command", "path", "headers", "began", "spool", "decoder", "body_bytes", "body_started",
+        "command", "path", "request_version", "headers", "began", "spool", "decoder", "body_bytes", "body_started",
         "close_connection", "status", "head", "length", "bodiless", "chunked", "unsent", "head_sent", "bytes_sent",
     )  # fmt: skip
 
@@ -245,8 +245,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     def reset_request(self):
         """Forget everything about one request. With keep-alive whatever stays is a leak between strangers."""
-        self.command = self.path = ""
-        self.headers = self.request = self.spool = self.decoder = None
+        self.command = self.path = self.request_version = ""
+        self.headers = self.spool = self.decoder = None  # no headers: there is no request that could be read
         self.close_connection = False  # after this answer
         self.status = None  # of the answer, once it has one
         self.unsent = []  # pieces of the answer to be sent together
@@ -283,7 +283,11 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         if self.state is BODY:
             self.collect_body(data)
         elif self.state is not LINGERING:
-            self.collect_head(data)
+            if data[0] in b"\r\n" and not self.pieces:
+                data = self.skip_blank(data)
+            if data:
+                self.pieces.append(data)
+                self.head_bytes += len(data)
 
     def found_terminator(self):
         self.parse_request()
@@ -291,38 +295,29 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def parse_request(self):
         """A head, or the body behind it, is complete: go on with the other or handle the request."""
         if self.state is BODY:
-            self.complete_request()
+            self.respond()
         elif not self.pieces:
-            self.skip_blank(4)  # the terminator alone: two empty lines
+            self.skip_blank(self.terminator)  # which came alone: two empty lines
         else:
             self.parse_headers()
-            length = http1.body_framing(self.request)
-            wants_continue = http1.expects_continue(self.request)
+            length = http1.body_framing(self.request_version, self.headers)
+            wants_continue = http1.expects_continue(self.request_version, self.headers)
             if length == 0:
-                self.complete_request()
+                self.respond()
             else:
                 self.expect_body(length, wants_continue)
 
-    def collect_head(self, data):
-        if not self.pieces:
-            rest = data.lstrip(b"\r\n")
-            if len(rest) < len(data):
-                self.skip_blank(len(data) - len(rest))
-                data = rest
-            if not data:
-                return
-        self.pieces.append(data)
-        self.head_bytes += len(data)
-        if self.head_bytes > http1.HEAD_LIMIT:
-            raise http1.oversized_head(b"".join(self.pieces))
-
-    def skip_blank(self, count):
-        """Empty lines before a request are tolerated, a few (RFC 9112 §2.2)."""
-        self.blank_bytes += count
+    def skip_blank(self, data):
+        """Return *data* without empty lines at its start; a few before a request are tolerated (RFC 9112 §2.2)."""
+        rest = data.lstrip(b"\r\n")
+        self.blank_bytes += len(data) - len(rest)
         if self.blank_bytes > http1.BLANK_LIMIT:
             raise HTTPError(400, "too many empty lines before a request")
+        return rest
 
     def await_rest_of_head(self):
+        if self.head_bytes > http1.HEAD_LIMIT:
+            raise http1.oversized_head(b"".join(self.pieces))
         http1.check_partial_head(self.pieces[-1])
         if self.state is IDLE:
             self.state = HEAD
@@ -332,12 +327,16 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         """Take the head apart: method, target, protocol, fields. Raise HTTPError."""
         head = b"".join(self.pieces)
         self.pieces.clear()
+        if len(head) > http1.HEAD_LIMIT:
+            raise http1.oversized_head(head)
         self.blank_bytes = self.head_bytes = 0
-        if head.startswith(b"HEAD "):
-            self.command = "HEAD"  # also the answer to a malformed one has no content
-        self.request = http1.parse_head(head)
-        self.command, self.path, _, self.headers = self.request
-        self.close_connection = self.server.draining or not http1.keep_alive(self.request)
+        try:
+            self.command, self.path, self.request_version, self.headers = http1.parse_head(head)
+        except HTTPError:
+            if head.startswith(b"HEAD "):
+                self.command = "HEAD"  # also the answer to a malformed one has no content
+            raise
+        self.close_connection = self.server.draining or not http1.keep_alive(self.request_version, self.headers)
         if self.access_log is not None:
             self.began = time.monotonic()
 
@@ -370,13 +369,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             raise HTTPError(507, f"cannot spool a body: {error}") from error
         if self.decoder and self.decoder.done:
             self.ac_in_buffer, self.decoder = self.decoder.rest, None
-            self.complete_request()
-
-    def complete_request(self):
-        """Nothing of the request is missing: put aside what came behind it, and respond."""
-        # One answer at a time: 180 kB of pipelined requests would queue 1 GB of answers, and take seconds.
-        self.early, self.ac_in_buffer = self.ac_in_buffer, b""
-        self.respond()
+            self.respond()
 
     def handles(self, method):
         """Tell whether requests of *method* are answered; asked before their body is read."""
@@ -388,7 +381,9 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     # It is handled.
 
     def respond(self):
-        """Make the answer and send it."""
+        """Nothing of the request is missing: put aside what came behind it, make the answer and send it."""
+        # One answer at a time: 180 kB of pipelined requests would queue 1 GB of answers, and take seconds.
+        self.early, self.ac_in_buffer = self.ac_in_buffer, b""
         self.state, self.deadline = HANDLING, None
         if self.spool:
             self.spool.seek(0)
@@ -475,7 +470,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.bodiless = self.command == "HEAD" or self.status < 200 or self.status in (204, 304)
         self.chunked = False
         if self.length is None and not self.bodiless:
-            if self.request and self.request.version >= (1, 1):
+            if self.request_version >= "HTTP/1.1":
                 self.chunked = True
                 self.head.append("Transfer-Encoding: chunked")
             else:
@@ -619,11 +614,11 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.state = IDLE  # or close() would take the answer for one that is cut off
         if self.spool:
             self.spool.close()
-        closing, request = self.close_connection, self.request
+        closing, version, headers = self.close_connection, self.request_version, self.headers
         self.reset_request()
         if not closing:
             self.await_request(self.server.idle_grace if self.server.draining else self.idle_timeout)
-        elif self.input_left or self.early or not request or http1.keep_alive(request):
+        elif self.input_left or self.early or headers is None or http1.keep_alive(version, headers):
             self.linger()
         else:
             self.close()  # a client that asked for it sends nothing more
@@ -635,17 +630,17 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         if log.isEnabledFor(logging.DEBUG):
             log.debug('%s "%s %s" %s', self.client, self.command, self.path, self.status)
         if self.access_log is not None:
-            request, headers = self.request, self.headers or {}
+            is_request, headers = self.headers is not None, self.headers or {}
             self.access_log.write(
                 accesslog.Entry(
                     time=time.time(),
                     client=self.addr[0],
-                    request_line=f"{self.command} {self.path} {self.request_version}" if request else "",
+                    request_line=f"{self.command} {self.path} {self.request_version}" if is_request else "",
                     status=self.status,
                     sent=self.bytes_sent,
                     referer=headers.get("referer", ""),
                     user_agent=headers.get("user-agent", ""),
-                    duration=time.monotonic() - self.began if request else 0.0,
+                    duration=time.monotonic() - self.began if is_request else 0.0,
                     worker=os.getpid(),
                     aborted=aborted,
                 )
@@ -736,10 +731,6 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         log.debug("%s: %s", type, message)
 
     # What methods and applications may ask.
-
-    @property
-    def request_version(self):
-        return f"HTTP/1.{self.request.version[1]}"
 
     @property
     def rfile(self):

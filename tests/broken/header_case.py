@@ -8,7 +8,7 @@ class Handler(httpd.AsyncHTTPRequestHandler):
         head = b"".join(self.pieces)
         super().parse_headers()
         if b"\r\nConnection:" not in head:
-            self.close_connection = self.request.version < (1, 1)
+            self.close_connection = self.request_version < "HTTP/1.1"
 
 
 httpd.run(handler=Handler)
