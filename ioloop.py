@@ -113,9 +113,8 @@ class EventMap(dict):
             if fd == self.wake_reader:
                 os.read(fd, 4096)
             elif self.get(fd) is channel:  # else it is stale: the descriptor has been closed, perhaps used again
+                self.touched.add(fd)
                 asyncore.readwrite(channel, events)
-                if fd in self:
-                    self.touched.add(fd)
                 if len(self.touched) >= TOGETHER or time.monotonic() > held_until:
                     self._update_touched()
                     held_until = time.monotonic() + HELD
@@ -155,12 +154,15 @@ class EventMap(dict):
 
     def _update(self, fd):
         channel, watched = self[fd], self.interest.get(fd)
-        wanted = wishes(channel)
-        if wanted & WRITE and not (watched or 0) & WRITE and channel.connected:
+        wants_to_write = channel.writable()
+        if wants_to_write and channel.connected and not (watched and watched & WRITE):
             asyncore.write(channel)
             if self.get(fd) is not channel:
                 return  # it has closed
-            wanted, watched = wishes(channel), self.interest.get(fd)
+            wants_to_write = channel.writable()
+        wanted = READ if channel.readable() else 0
+        if wants_to_write and not channel.accepting:
+            wanted |= WRITE
         if wanted == watched:
             return
         # With no interest at all a reset or a hang-up is still reported.
@@ -193,12 +195,6 @@ class EventMap(dict):
             os.close(self.wake_reader)
             os.close(self.wake_writer)
             self.poller = self.wake_reader = self.wake_writer = None
-
-
-def wishes(channel):
-    """Return the events that *channel* wants to be told of."""
-    wanted = READ if channel.readable() else 0
-    return wanted | WRITE if channel.writable() and not channel.accepting else wanted
 
 
 if hasattr(select, "epoll"):
