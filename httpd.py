@@ -43,7 +43,7 @@ import conditional
 import http1
 import scoreboard
 from http1 import HTTPError
-from ioloop import asynchat, asyncore, loop
+from ioloop import HELD, asynchat, asyncore, loop
 
 log = logging.getLogger("httpd")
 
@@ -991,15 +991,15 @@ class AsyncServer(asyncore.dispatcher):
     """
 
     backlog = 1024  # connections the kernel keeps waiting; 5, as in many examples, overflows under load
-    accept_batch = 16  # connections taken at a time, so that those already here are not kept waiting ...
-    accept_time = 0.005  # ... and seconds: the first request of each is answered at once, which may be slow
+    accept_batch = 16  # connections taken at a time: they have waited longest, but those already here wait for it ...
+    accept_time = 0.25  # ... and seconds until it ends: the first request of each is answered at once, which may be slow
     pause = 1.0  # seconds without accepting when the process is out of descriptors
     descriptor_share = 0.75  # of the process's descriptors for connections; the rest for files
     eviction = 16  # idle connections closed at a time when there is no room for a new one
     idle_grace = 0.5  # seconds that idle connections stay when draining: a request may be on its way
 
     yields = 3  # times that a worker with more connections than another lets that one accept
-    nap = 0.001  # seconds that it sleeps when the other has none at all
+    nap = 0.0003  # seconds that it sleeps when the other has none at all; in longer ones a third takes too many
 
     siblings = ()  # rows of all workers on the scoreboard
     max_requests = 0  # answers after which the process asks to be replaced; 0: never
@@ -1030,10 +1030,15 @@ class AsyncServer(asyncore.dispatcher):
         return False
 
     def handle_accept(self):
-        batch_ends = time.monotonic() + self.accept_time
+        now = time.monotonic()
+        batch_ends, answers_due = now + self.accept_time, now + HELD
         for _ in range(self.accept_batch):
-            if self.yields_to_sibling() or time.monotonic() > batch_ends:
+            now = time.monotonic()
+            if now > batch_ends or self.yields_to_sibling():
                 return
+            if now > answers_due:
+                self._map.update()
+                answers_due = time.monotonic() + HELD
             try:
                 pair = self.accept()
             except OSError as error:

@@ -54,8 +54,8 @@ WARY = 1.0  # seconds after a slow turn in which each event has a turn of its ow
 class EventMap(dict):
     """asyncore's map {descriptor: channel}, kept in step with a poller.
 
-    For callers: touch(fd), call_soon(function), close(), the list `every_second`, and `sweep_at` to have the next
-    sweep sooner. For loop(): poll(timeout), sweep(). To leave alone: the rest.
+    For callers: touch(fd), update(), call_soon(function), close(), the list `every_second`, and `sweep_at` to have the
+    next sweep sooner. For loop(): poll(timeout), sweep(). To leave alone: the rest.
     """
 
     def __init__(self):
@@ -87,6 +87,13 @@ class EventMap(dict):
         """Ask the channel of *fd* before the next poll what it wants."""
         self.touched.add(fd)
 
+    def update(self):
+        """Have the channels that had an event or were touched write if they want to, and ask them what they wait for."""
+        if self.poller is None:
+            self._open_poller()
+        while self.touched:
+            self._update(self.touched.pop())
+
     def call_soon(self, function):
         """Run *function()* in the loop, at once. May be called from a signal handler or another thread."""
         self.calls.append(function)
@@ -100,9 +107,7 @@ class EventMap(dict):
 
     def poll(self, timeout):
         """Wait at most *timeout* seconds for events and hand them to their channels."""
-        if self.poller is None:
-            self._open_poller()
-        self._update_touched()
+        self.update()
         if self.calls:
             timeout = 0
         limit = 1 if time.monotonic() < self.wary_until else EVENTS_PER_TURN
@@ -116,12 +121,12 @@ class EventMap(dict):
                 self.touched.add(fd)
                 asyncore.readwrite(channel, events)
                 if len(self.touched) >= TOGETHER or time.monotonic() > held_until:
-                    self._update_touched()
+                    self.update()
                     held_until = time.monotonic() + HELD
         self.woken = False  # before the calls are counted: who comes later wakes us again
         for _ in range(len(self.calls)):
             self.calls.popleft()()
-        self._update_touched()
+        self.update()
         # Nobody shall wait with an answer that is ready for a neighbour's slow work. Nor shall some always come first:
         # of several events in a turn, epoll next time puts those that are ready again in front of newer ones.
         now = time.monotonic()
@@ -148,9 +153,6 @@ class EventMap(dict):
                 if fd in self:
                     self.touched.add(fd)
 
-    def _update_touched(self):
-        while self.touched:
-            self._update(self.touched.pop())
 
     def _update(self, fd):
         channel, watched = self[fd], self.interest.get(fd)

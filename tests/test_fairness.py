@@ -103,18 +103,52 @@ def test_request_that_came_in_time_is_answered_however_busy_the_server_was(start
     assert server.process.wait(10) == 0
 
 
+def stop(worker):
+    """Have *worker* find at its next turn everything that clients do until it is told to continue."""
+    wait_until(lambda: state_of(worker) == "S", "the worker to wait for events")
+    os.kill(worker, signal.SIGSTOP)
+    wait_until(lambda: state_of(worker) == "T", "the worker to be stopped")
+
+
 def test_answer_to_a_post_does_not_wait_for_a_neighbour(start_app, connect, tmp_path):
     server = start_app()
     (worker,) = server.workers()
     posting, holder = connect(server), connect(server)
     assert posting.get("/").status == holder.get("/").status == 200
-    wait_until(lambda: state_of(worker) == "S", "the worker to wait for events")
-    os.kill(worker, signal.SIGSTOP)
-    wait_until(lambda: state_of(worker) == "T", "the worker to be stopped")
+    stop(worker)
     posting.sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
     holder.sock.sendall(get(b"/hold"))
     os.kill(worker, signal.SIGCONT)  # it finds both in one turn, in the order in which they came
     assert posting.read_answer().status == 200
+    wait_until((tmp_path / "holding").exists, "the worker to be busy")
+    (tmp_path / "holding").unlink()
+    assert holder.read_answer().status == 200
+
+
+def test_who_waits_to_be_let_in_comes_before_who_is_served_already(start_app, connect):
+    server = start_app()
+    (worker,) = server.workers()
+    served = connect(server)
+    assert served.get("/").status == 200
+    stop(worker)
+    newcomers = [connect(server) for _ in range(4)]
+    for client in newcomers:
+        client.sock.sendall(get(b"/slow"))
+    served.sock.sendall(get(b"/"))
+    os.kill(worker, signal.SIGCONT)
+    order = [int(client.read_answer().body) for client in [*newcomers, served]]
+    assert order == [2, 3, 4, 5, 6]
+
+
+def test_answer_of_a_newcomer_does_not_wait_for_the_next_ones(start_app, connect, tmp_path):
+    server = start_app()
+    (worker,) = server.workers()
+    stop(worker)
+    first, holder = connect(server), connect(server)
+    first.sock.sendall(get(b"/slow"))
+    holder.sock.sendall(get(b"/hold"))
+    os.kill(worker, signal.SIGCONT)
+    assert first.read_answer().status == 200
     wait_until((tmp_path / "holding").exists, "the worker to be busy")
     (tmp_path / "holding").unlink()
     assert holder.read_answer().status == 200
