@@ -992,7 +992,7 @@ class AsyncServer(asyncore.dispatcher):
 
     backlog = 1024  # connections the kernel keeps waiting; 5, as in many examples, overflows under load
     accept_batch = 16  # connections taken at a time: they have waited longest, but those already here wait for it ...
-    accept_time = 0.25  # ... and seconds until it ends: the first request of each is answered at once, which may be slow
+    accept_time = 0.25  # ... and seconds until it ends: the first request of each is answered at once, and may be slow
     pause = 1.0  # seconds without accepting when the process is out of descriptors
     descriptor_share = 0.75  # of the process's descriptors for connections; the rest for files
     eviction = 16  # idle connections closed at a time when there is no room for a new one

@@ -88,7 +88,7 @@ class EventMap(dict):
         self.touched.add(fd)
 
     def update(self):
-        """Have the channels that had an event or were touched write if they want to, and ask them what they wait for."""
+        """Have the channels that had an event or were touched write if they want to; ask what they wait for now."""
         if self.poller is None:
             self._open_poller()
         while self.touched:
