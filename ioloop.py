@@ -153,7 +153,6 @@ class EventMap(dict):
                 if fd in self:
                     self.touched.add(fd)
 
-
     def _update(self, fd):
         channel, watched = self[fd], self.interest.get(fd)
         wants_to_write = channel.writable()
