@@ -423,7 +423,7 @@ class ApplicationProducer:
 
 
 class ApplicationFile(httpd.FileProducer):
-    """Hands out a plain file that the application returned in `wsgi.file_wrapper`, as httpd.py sends its own."""
+    """Hands out a plain file that the application returned in `wsgi.file_wrapper`, by sendfile() where there is one."""
 
     def __init__(self, answer, result, chunk_size):
         # Our own file object, unbuffered: what the application's has read ahead would be missing.
@@ -472,7 +472,7 @@ class Job:
         result = self.application(self.environ, self.start_response)
         try:
             if wraps_plain_file(result):
-                self.file = result  # for the loop, which sends it without us
+                self.file = result  # for the loop and sendfile()
             else:
                 for piece in self.answer.pieces(result):
                     self.deliver(piece)

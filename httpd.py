@@ -47,8 +47,7 @@ from ioloop import HELD, asynchat, asyncore, loop
 
 log = logging.getLogger("httpd")
 
-# What one send() takes of a file is read into this, again and again: fresh memory costs more than the copy.
-FILE_BUFFER = memoryview(bytearray(256 * 1024))
+HAS_SENDFILE = sys.platform == "linux"  # elsewhere os.sendfile() differs, and files are read in pieces
 
 CONTENT_TYPES = {
     ".css": "text/css",
@@ -116,12 +115,10 @@ class FileProducer:
     count -- bytes in all; None means to the end of the file. With a count the file must keep its promise:
              a head with that Content-Length has been sent.
     left -- bytes still to come, None if only more() can tell
-    head -- bytes that leave before the file's, in the same send()
     """
 
     def __init__(self, file, chunk_size=4096, count=None):
         self.file, self.chunk_size, self.left = file, chunk_size, count
-        self.head = b""
 
     def more(self):
         """Return the next piece, b"" after the last; raise Aborted if the file has been cut short meanwhile."""
@@ -209,7 +206,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     server_version = "asynchttpd"
     max_body = 100 * 1024 * 1024  # bytes of a request body; above it 413
     spool_limit = 512 * 1024  # bytes of a body kept in memory; above it a temporary file
-    chunk_size = 16384  # bytes of a file that are joined with their head; more go through FILE_BUFFER
+    chunk_size = 16384  # bytes read from a file at a time; what sendfile() takes is copied less often
     turn_budget = 1024 * 1024  # bytes sent to one client before the others have their turn
     turn_time = 0.01  # seconds for requests that one client has pipelined, likewise
 
@@ -518,15 +515,9 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         """Queue a producer that is asked for its first piece when everything before has left; not one that is empty."""
         if self.bodiless or getattr(producer, "left", None) == 0 or self.state is CLOSED:
             producer.close()
-            return
-        self.queue_unsent()
-        if self.chunked:
-            producer = ChunkedProducer(producer)
-        elif isinstance(producer, FileProducer) and producer.left and self.producer_fifo:
-            last = self.producer_fifo[-1]
-            if isinstance(last, bytes) and len(last) <= self.chunk_size:
-                producer.head = self.producer_fifo.pop()
-        self.producer_fifo.append(producer)
+        else:
+            self.queue_unsent()
+            self.producer_fifo.append(ChunkedProducer(producer) if self.chunked else producer)
 
     def close_when_done(self):
         self.close_connection = True
@@ -564,10 +555,11 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         budget, sent_before = self.turn_budget, self.bytes_sent
         while self.producer_fifo and budget > 0:
             first = self.producer_fifo[0]
-            if isinstance(first, FileProducer) and first.left:
-                size, sent = self.send_file(first)
+            if HAS_SENDFILE and isinstance(first, FileProducer) and first.left:
+                size = min(first.left, budget)
+                sent = self.send_file(first, size)
             else:
-                # Out of the queue before send(), which empties it if the client is gone.
+                # Bytes are taken out before send(), which empties the queue if the client is gone; a producer stays.
                 piece = first.more() if hasattr(first, "more") else self.producer_fifo.popleft()
                 if not piece:
                     self.producer_fifo.popleft().close()
@@ -595,23 +587,19 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def queue_emptied(self):
         """The client has taken all there is for now, but the answer is not complete yet: the place to make more."""
 
-    def send_file(self, producer):
-        """Send a file's head, if it is still there, and what comes next; return (bytes tried, bytes sent).
-
-        What the client does not take stays in the file: a thousand slow ones cost no memory.
-        """
-        start = len(producer.head)
-        FILE_BUFFER[:start] = producer.head
-        count = producer.file.readinto(FILE_BUFFER[start : start + producer.left])
-        if not count:
+    def send_file(self, producer, count):
+        """As send(), but the kernel copies the bytes from the producer's file: they never enter this process."""
+        try:
+            sent = os.sendfile(self.socket.fileno(), producer.file.fileno(), None, count)
+        except BlockingIOError:
+            return 0
+        except ConnectionError:
+            self.handle_close()
+            return 0
+        if sent == 0:  # for ever: a loop that waits for more would spin
             raise Aborted("file was truncated while it was being sent")
-        sent = self.send(FILE_BUFFER[: start + count])
-        if self.state is not CLOSED:
-            producer.head, taken = producer.head[sent:], max(sent - start, 0)
-            producer.left -= taken
-            if taken < count:
-                producer.file.seek(taken - count, os.SEEK_CUR)
-        return start + count, sent
+        producer.left -= sent
+        return sent
 
     def handle_write(self):
         self.initiate_send()
@@ -757,7 +745,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def do_GET(self):
         producer = self.send_head()
         if producer:
-            self.queue_producer(producer)
+            self.push_with_producer(producer)
 
     def do_HEAD(self):
         self.do_GET()  # nothing but the head is queued

@@ -1,14 +1,14 @@
 """tests/handler_server.py with one thing about files changed, for what cannot be staged from outside.
 
-    python tests/file_server.py failing-disk Files '{"handler": {"root": "www"}}'
+    python tests/file_server.py plain-reads Files '{"handler": {"root": "www"}}'
 
-plain -- nothing
+sendfile -- nothing
+plain-reads -- as on a platform without sendfile
 failing-disk -- after FAILS_AFTER bytes of a file reading fails, as with a bad sector
 counting -- GET /calls answers with the calls on its connection since the last time
 """
 
 import errno
-import io
 import os
 import sys
 
@@ -33,17 +33,18 @@ class CountingFiles(httpd.AsyncHTTPRequestHandler):
         self.socket.calls = ""
 
 
-class FailingFile(io.FileIO):
-    def readinto(self, buffer):
-        if self.tell() >= FAILS_AFTER:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return super().readinto(buffer)
+def failing_sendfile(out, file, offset, count, sendfile=os.sendfile):
+    if os.lseek(file, 0, os.SEEK_CUR) >= FAILS_AFTER:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    return sendfile(out, file, offset, count)
 
 
 def main():
     variant = sys.argv.pop(1)
-    if variant == "failing-disk":
-        httpd.open = lambda fd, mode, buffering: FailingFile(fd, mode)
+    if variant == "plain-reads":
+        httpd.HAS_SENDFILE = False
+    elif variant == "failing-disk":
+        os.sendfile = failing_sendfile
     elif variant == "counting":
         handler_server.Files = CountingFiles
     handler_server.main()

@@ -8,6 +8,7 @@ import pytest
 from conftest import python_command, running_servers, wait_until
 
 MIB = 1024 * 1024
+SENDFILE_AND_READS = pytest.mark.parametrize("variant", ["sendfile", "plain-reads"])
 SMALL_WINDOW = 16384  # bytes; so that most of a file is still to be sent when a test changes it
 
 
@@ -16,7 +17,7 @@ def serve_files(tmp_path):
     """Return a function that serves a folder from one process with a variant of tests/file_server.py."""
     with running_servers(tmp_path) as run:
 
-        def serve(root, variant="plain"):
+        def serve(root, variant="sendfile"):
             settings = {"handler": {"root": str(root)}}
             return run(python_command("tests/file_server.py", variant, "Files", json.dumps(settings))).wait_started()
 
@@ -50,9 +51,10 @@ def begin_download(client, target):
     return length, client.reader.read(100_000)
 
 
-def test_a_file_truncated_while_it_is_sent_ends_the_connection_early(serve_files, connect, www):
-    """The head has promised more: only a cut tells the client. A naive loop reads nothing for ever."""
-    server = serve_files(www)
+@SENDFILE_AND_READS
+def test_a_file_truncated_while_it_is_sent_ends_the_connection_early(serve_files, connect, www, variant):
+    """The head has promised more: only a cut tells the client. sendfile() gives 0 for ever: a naive loop spins."""
+    server = serve_files(www, variant)
     canary = connect(server)
     before = open_descriptors(server, canary)
     file = www / "file"
@@ -69,10 +71,11 @@ def test_a_file_truncated_while_it_is_sent_ends_the_connection_early(serve_files
     assert "/file" in complaints[0] and "truncated" in complaints[0]
 
 
-def test_a_file_that_grows_while_it_is_sent_is_sent_as_announced(serve_files, connect, www):
+@SENDFILE_AND_READS
+def test_a_file_that_grows_while_it_is_sent_is_sent_as_announced(serve_files, connect, www, variant):
     content = patterned(10 * MIB)
     (www / "file").write_bytes(content)
-    client = connect(serve_files(www), SMALL_WINDOW)
+    client = connect(serve_files(www, variant), SMALL_WINDOW)
     length, start = begin_download(client, "/file")
     with (www / "file").open("ab") as writer:
         writer.write(b"more" * 1000)
@@ -82,10 +85,11 @@ def test_a_file_that_grows_while_it_is_sent_is_sent_as_announced(serve_files, co
     assert client.get("/file").body == content + b"more" * 1000
 
 
-def test_a_file_replaced_while_it_is_sent_is_the_old_one_to_its_end(serve_files, connect, www):
+@SENDFILE_AND_READS
+def test_a_file_replaced_while_it_is_sent_is_the_old_one_to_its_end(serve_files, connect, www, variant):
     old, new = patterned(10 * MIB), b"new" * 4_000_000
     (www / "file").write_bytes(old)
-    client = connect(serve_files(www), SMALL_WINDOW)
+    client = connect(serve_files(www, variant), SMALL_WINDOW)
     etag = client.get("/file", method="HEAD").fields["etag"]
     length, start = begin_download(client, "/file")
     (www / "next").write_bytes(new)
@@ -95,10 +99,11 @@ def test_a_file_replaced_while_it_is_sent_is_the_old_one_to_its_end(serve_files,
     assert (answer.status, answer.body) == (200, new)
 
 
-def test_a_file_deleted_while_it_is_sent_arrives_whole(serve_files, connect, www):
+@SENDFILE_AND_READS
+def test_a_file_deleted_while_it_is_sent_arrives_whole(serve_files, connect, www, variant):
     content = patterned(10 * MIB)
     (www / "file").write_bytes(content)
-    client = connect(serve_files(www), SMALL_WINDOW)
+    client = connect(serve_files(www, variant), SMALL_WINDOW)
     length, start = begin_download(client, "/file")
     (www / "file").unlink()
     assert start + client.reader.read(length - len(start)) == content
@@ -200,7 +205,8 @@ def test_a_root_given_as_a_link_is_looked_up_once(start, connect, www):
     assert client.get("/canary").body == b"alive"
 
 
-def test_a_file_of_a_tebibyte_costs_no_memory(serve_files, connect, www):
+@SENDFILE_AND_READS
+def test_a_file_of_a_tebibyte_costs_no_memory(serve_files, connect, www, variant):
     size = 2**40
     with (www / "huge").open("wb") as writer:
         try:
@@ -209,7 +215,7 @@ def test_a_file_of_a_tebibyte_costs_no_memory(serve_files, connect, www):
             pytest.skip("this file system has no such files")
         writer.seek(size - 3)
         writer.write(b"end")
-    server = serve_files(www)
+    server = serve_files(www, variant)
     client, slow, neighbour = connect(server), connect(server, SMALL_WINDOW), connect(server)
     assert neighbour.get("/canary").body == b"alive"
     before = server.memory()
