@@ -64,7 +64,6 @@ class AsyncWSGIServer(httpd.AsyncServer):
         self.environ = {  # what is the same for every request
             "SERVER_NAME": f"[{host}]" if ":" in host else host,  # RFC 3875 §4.1.14
             "SERVER_PORT": str(port),
-            "SCRIPT_NAME": self.handler.script_name,
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
             "wsgi.errors": sys.stderr,
@@ -132,7 +131,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
             path = path[len(self.script_name) :]
         environ = self.server.environ.copy()
         environ["REQUEST_METHOD"] = self.command
-        environ["PATH_INFO"], environ["QUERY_STRING"] = path, query
+        environ["SCRIPT_NAME"], environ["PATH_INFO"], environ["QUERY_STRING"] = self.script_name, path, query
         environ["SERVER_PROTOCOL"] = self.request_version
         environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = self.addr[0].removeprefix("::ffff:"), str(self.addr[1])
         environ["wsgi.input"] = self.rfile
@@ -429,7 +428,7 @@ class ApplicationFile(httpd.FileProducer):
         # Our own file object, unbuffered: what the application's has read ahead would be missing.
         file = open(os.dup(result.filelike.fileno()), "rb", buffering=0)
         file.seek(result.filelike.tell())
-        super().__init__(file, chunk_size, os.fstat(file.fileno()).st_size - file.tell())
+        super().__init__(file, chunk_size, max(0, os.fstat(file.fileno()).st_size - file.tell()))
         self.answer, self.result = answer, result
 
     def close(self):

@@ -326,16 +326,11 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def parse_headers(self):
         """Take the head apart: method, target, protocol, fields. Raise HTTPError."""
         head = b"".join(self.pieces)
-        self.pieces.clear()
         if len(head) > http1.HEAD_LIMIT:
             raise http1.oversized_head(head)
+        self.command, self.path, self.request_version, self.headers = http1.parse_head(head)
+        self.pieces.clear()
         self.blank_bytes = self.head_bytes = 0
-        try:
-            self.command, self.path, self.request_version, self.headers = http1.parse_head(head)
-        except HTTPError:
-            if head.startswith(b"HEAD "):
-                self.command = "HEAD"  # also the answer to a malformed one has no content
-            raise
         self.close_connection = self.server.draining or not http1.keep_alive(self.request_version, self.headers)
         if self.access_log is not None:
             self.began = time.monotonic()
@@ -421,6 +416,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.state, self.deadline = HANDLING, None
         self.close_connection = self.input_left = True
         self.early = self.ac_in_buffer = b""
+        if b"".join(self.pieces).startswith(b"HEAD "):
+            self.command = "HEAD"  # also the answer to a malformed one has no content
         self.pieces.clear()
         self.send_error(error.status)
         self.end_response()

@@ -160,7 +160,7 @@ class EventMap(dict):
             asyncore.write(channel)
             if self.get(fd) is not channel:
                 return  # it has closed
-            wants_to_write = channel.writable()
+            wants_to_write, watched = channel.writable(), self.interest.get(fd)  # it may be connected anew
         wanted = READ if channel.readable() else 0
         if wants_to_write and not channel.accepting:
             wanted |= WRITE

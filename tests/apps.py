@@ -541,6 +541,8 @@ def file(environ, start_response):
     if kind == "middle":
         file.seek(1000)
         file.read(10)
+    if kind == "past":
+        file.seek(50, os.SEEK_END)
     headers = [("Content-Length", "1000")] if kind == "limited" else []
     start_response("200 OK", headers)
     if kind == "readable":

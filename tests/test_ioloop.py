@@ -161,6 +161,46 @@ def test_unmodified_channels_run_in_a_map_of_their_own(channels):
     assert client.received == b"HELLO\n"
 
 
+class Returner(ChatClient):
+    """Says its line in a turn after the greeting, and connects anew at once, three times."""
+
+    def __init__(self, address, map):
+        self.address, self.said, self.wants = address, 0, False
+        super().__init__(address, map)
+        self.outgoing = b""
+
+    def writable(self):
+        return self.wants or not self.connected
+
+    def handle_read(self):
+        self.wants = self.recv(4096) == b"hi"
+
+    def handle_write(self):
+        if not self.wants:
+            return
+        self.wants = False
+        self.send(b"bye")
+        self.close()
+        self.said += 1
+        if self.said < 3:
+            self.create_socket()  # with the number of the descriptor that has just become free
+            self.connect(self.address)
+
+
+def test_stranger_may_connect_anew_while_it_writes(channels):
+    class Greeter(ChatServer):
+        def handle_accepted(self, sock, addr):
+            sock.sendall(b"hi")
+            self.greeted.append(sock)
+
+    server = Greeter(channels)
+    server.greeted = []
+    client = Returner(server.socket.getsockname(), channels)
+    turn_until(channels, lambda: client.said == 3)
+    for sock in server.greeted:
+        sock.close()
+
+
 def test_refused_connection_of_a_stranger_ends(channels):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()

@@ -99,6 +99,16 @@ def test_limit_is_answered_with_its_status_and_closes(echo, connect, request_byt
     assert connect(echo).get("/after").status == 200
 
 
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n"], ids=["endless", "complete"])
+def test_answer_to_a_head_request_that_is_refused_has_no_content(echo, connect, end):
+    client = connect(echo)
+    client.send(b"HEAD /x HTTP/1.1\r\nX: " + b"a" * 65536 + end)
+    answer = client.read_answer("HEAD")
+    assert (answer.status, int(answer.fields["content-length"]) > 0) == (431, True)
+    client.half_close()
+    assert client.read_rest() == b""
+
+
 def test_limits_themselves_are_still_allowed(echo, connect):
     client = connect(echo)
     target = "/" + "a" * (8190 - len("GET / HTTP/1.1"))

@@ -510,10 +510,10 @@ def test_no_body_at_all_for_a_content_length_is_500(server, client, tag):
 # wsgi.file_wrapper
 
 
-@pytest.mark.parametrize("kind", ["whole", "middle", "limited", "readable"])
+@pytest.mark.parametrize("kind", ["whole", "middle", "past", "limited", "readable"])
 def test_wrapped_file_is_sent_from_where_it_stands(server, client, tag, big_file, kind):
     content = big_file.read_bytes()
-    expected = {"middle": content[1010:], "limited": content[:1000]}.get(kind, content)
+    expected = {"middle": content[1010:], "past": b"", "limited": content[:1000]}.get(kind, content)
     answer = client.get(f"/file/{kind}?{tag}")
     assert answer.body == expected
     assert_usable(client)
