@@ -207,7 +207,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     max_body = 100 * 1024 * 1024  # bytes of a request body; above it 413
     spool_limit = 512 * 1024  # bytes of a body kept in memory; above it a temporary file
     chunk_size = 16384  # bytes read from a file at a time; what sendfile() takes is copied less often
-    turn_budget = 1024 * 1024  # bytes sent to one client before the others have their turn
+    turn_budget = 256 * 1024  # bytes sent to one client before the others have their turn
     turn_time = 0.01  # seconds for requests that one client has pipelined, likewise
 
     header_timeout = 10.0  # seconds for a whole head, from its first byte (or from connecting)
