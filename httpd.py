@@ -206,7 +206,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     server_version = "asynchttpd"
     max_body = 100 * 1024 * 1024  # bytes of a request body; above it 413
     spool_limit = 512 * 1024  # bytes of a body kept in memory; above it a temporary file
-    chunk_size = 16384  # bytes read from a file at a time; what sendfile() takes is copied less often
+    chunk_size = 16384  # bytes of a file that is sent with its head, or read at a time where there is no sendfile()
     turn_budget = 256 * 1024  # bytes sent to one client before the others have their turn
     turn_time = 0.01  # seconds for requests that one client has pipelined, likewise
 
@@ -742,7 +742,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def do_GET(self):
         producer = self.send_head()
         if producer:
-            self.push_with_producer(producer)
+            self.queue_producer(producer)
 
     def do_HEAD(self):
         self.do_GET()  # nothing but the head is queued
