@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -217,7 +218,7 @@ def draw_case(axis, case, outcomes):
     axis.set_yticks(range(len(items)), [server.name for server, _outcome in items])
     axis.invert_yaxis()
     axis.margins(x=0.18)
-    axis.set_title(case.title, fontsize=10, loc="left", fontweight="bold")
+    axis.set_title(textwrap.fill(case.title, 46), fontsize=10, loc="left", fontweight="bold")
     better = "more" if figure.higher_is_better else "less"
     axis.set_xlabel(f"{figure.title} ({better} is better)", fontsize=8)
     axis.spines[["top", "right"]].set_visible(False)
