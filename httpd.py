@@ -136,6 +136,10 @@ class FileProducer:
         self.file.close()
 
 
+def goes_by_sendfile(producer):
+    return HAS_SENDFILE and isinstance(producer, FileProducer) and producer.left
+
+
 class ChunkedProducer:
     """Hands out what another producer does, framed as chunks of unknown number (RFC 9112 §7.1)."""
 
@@ -497,15 +501,16 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             self.unsent.append(chunk(data) if self.chunked else data)
 
     def push_with_producer(self, producer):
-        """Queue a producer, more() of which makes the rest of the body; its first piece travels with the head."""
-        if self.bodiless:
-            producer.close()
-            return
-        try:
-            self.push(producer.more())
-        except Exception:
-            producer.close()
-            raise
+        """Queue a producer, more() of which makes the rest of the body; its first piece travels with the head.
+
+        Not so what sendfile() takes: to read it and join it with the head costs more than a send of its own.
+        """
+        if not self.bodiless and not goes_by_sendfile(producer):
+            try:
+                self.push(producer.more())
+            except Exception:
+                producer.close()
+                raise
         self.queue_producer(producer)
 
     def queue_producer(self, producer):
@@ -552,7 +557,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         budget, sent_before = self.turn_budget, self.bytes_sent
         while self.producer_fifo and budget > 0:
             first = self.producer_fifo[0]
-            if HAS_SENDFILE and isinstance(first, FileProducer) and first.left:
+            if goes_by_sendfile(first):
                 size = min(first.left, budget)
                 sent = self.send_file(first, size)
             else:
@@ -742,7 +747,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def do_GET(self):
         producer = self.send_head()
         if producer:
-            self.queue_producer(producer)
+            self.push_with_producer(producer)
 
     def do_HEAD(self):
         self.do_GET()  # nothing but the head is queued
