@@ -9,14 +9,13 @@ To serve a file, call entity_tag, last_modified and select_part; the rest is how
 except that an If-Match we cannot read still protects the file: 412.
 """
 
-import datetime
 import math
 import re
+import time
 from collections.abc import Mapping, Sequence
 
 Fields = Mapping[str, str]
 
-EPOCH = datetime.date(1970, 1, 1).toordinal()  # days
 FIRST_SECOND, END_OF_TIME = -62135596800, 253402300800  # of the years 1 to 9999, half-open
 FIFTY_YEARS = 50 * 31556952  # seconds
 
@@ -202,13 +201,9 @@ def http_date(seconds: float) -> str | None:
     moment = whole_seconds(seconds)
     if moment is None:
         return None
-    days, second = divmod(moment, 86400)
-    day = datetime.date.fromordinal(EPOCH + days)
+    year, month, day, hour, minute, second, weekday, *_ = time.gmtime(moment)
     # Not strftime: it speaks the language of the locale.
-    return (
-        f"{DAYS[day.weekday()]}, {day.day:02} {MONTHS[day.month - 1]} {day.year:04} "
-        f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02} GMT"
-    )
+    return f"{DAYS[weekday]}, {day:02} {MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
 
 
 def whole_seconds(seconds: float) -> int | None:
@@ -230,7 +225,7 @@ def parse_http_date(text: str, now: float) -> int | None:
         return None
     if len(date["year"]) == 4:
         return seconds_of(date, int(date["year"]))
-    this_year = datetime.date.fromordinal(EPOCH + math.floor(now) // 86400).year
+    this_year = time.gmtime(now).tm_year
     year = this_year - this_year % 100 + int(date["year"])
     seconds = seconds_of(date, year)
     return seconds_of(date, year - 100) if seconds is None or seconds > now + FIFTY_YEARS else seconds
@@ -238,11 +233,14 @@ def parse_http_date(text: str, now: float) -> int | None:
 
 def seconds_of(date: re.Match[str], year: int) -> int | None:
     """Return the seconds since 1970 of a date's match, or None when *year* has no such day."""
+    import datetime
+
+    month, day, hour, minute = MONTHS.index(date["month"]) + 1, int(date["day"]), int(date["hour"]), int(date["minute"])
     try:
-        day = datetime.date(year, MONTHS.index(date["month"]) + 1, int(date["day"]))
+        moment = datetime.datetime(year, month, day, hour, minute, tzinfo=datetime.UTC)
     except ValueError:
         return None
-    return (day.toordinal() - EPOCH) * 86400 + int(date["hour"]) * 3600 + int(date["minute"]) * 60 + int(date["second"])
+    return int(moment.timestamp()) + int(date["second"])  # which may be 60
 
 
 def preferred_codings(accept_encoding: str, available: Sequence[str] = ("br", "zstd", "gzip")) -> list[str]:
