@@ -89,7 +89,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     request_timeout = None  # seconds until the first byte of an application in a thread; later it is 504
 
     def reset_request(self):
-        super().reset_request()
+        httpd.AsyncHTTPRequestHandler.reset_request(self)
         self.answer = None  # the Answer of the application
         self.job = None  # the application at work in a thread
 
@@ -231,7 +231,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
 
     def end_response(self):
         if self.job is None:
-            super().end_response()
+            httpd.AsyncHTTPRequestHandler.end_response(self)
 
     def in_loop(self, method, *arguments):
         """Run a *method* that a thread asked for, with asyncore's care for what goes wrong in an event."""
@@ -280,7 +280,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     def close(self):
         if self.job:
             self.give_up_job()
-        super().close()
+        httpd.AsyncHTTPRequestHandler.close(self)
 
     def give_up_job(self):
         """Leave the thread to itself: what it still makes is dropped, and its place is free when it returns."""

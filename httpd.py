@@ -190,7 +190,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     `headers`, `rfile` (the whole body) and answers with send_response, send_header, end_headers, then
     `wfile.write(bytes)` or push(bytes) or push_with_producer(producer). Without a Content-Length of its own
     the body is chunked.
-    To leave alone: what asyncore calls (handle_*, collect_incoming_data, found_terminator, initiate_send).
+    To leave alone: what asyncore calls (handle_*, collect_incoming_data, found_terminator, initiate_send). Where each
+    request passes, parents are called by name, as asynchat does it: super() would make an object every time.
     """
 
     # What a connection remembers, in slots: a dict with so many names takes a kilobyte more, and many may be idle.
@@ -230,7 +231,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     def __init__(self, sock, server=None, address=None, map=None):
         # Given the socket, asyncore would ask the system for the address that accept() has told already.
-        super().__init__(map=map)
+        asynchat.async_chat.__init__(self, map=map)
         sock.setblocking(False)
         self.set_socket(sock, map)
         self.connected = True
@@ -268,16 +269,16 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         if self.early:
             data, self.early = self.early, b""
         else:
-            data = super().recv(buffer_size)
+            data = asynchat.async_chat.recv(self, buffer_size)
             self.input_left = len(data) == buffer_size  # and probably more is waiting
         return data
 
     def handle_read(self):
         try:
-            super().handle_read()  # asynchat: recv, collect_incoming_data, found_terminator
+            asynchat.async_chat.handle_read(self)  # recv, collect_incoming_data, found_terminator
             turn_ends = time.monotonic() + self.turn_time if self.early else 0
             while self.early and self.readable() and time.monotonic() < turn_ends:
-                super().handle_read()
+                asynchat.async_chat.handle_read(self)
             if self.pieces:
                 self.await_rest_of_head()
         except HTTPError as error:
@@ -719,7 +720,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.producer_fifo.clear()
         if self.spool:
             self.spool.close()
-        super().close()
+        asynchat.async_chat.close(self)
 
     def uncount(self):
         """Tell the siblings that this connection will bring no more work."""
@@ -995,7 +996,6 @@ class AsyncServer(asyncore.dispatcher):
     max_requests = 0  # answers after which the process asks to be replaced; 0: never
     max_rss = 0  # bytes of memory, likewise
     deadline = None  # when to accept again (see ioloop)
-    draining = False
 
     def __init__(self, host="127.0.0.1", port=9000, handler=AsyncHTTPRequestHandler, map=None):
         super().__init__(map=map)
@@ -1009,6 +1009,7 @@ class AsyncServer(asyncore.dispatcher):
         self.accepting = True
         self.row = [0] * scoreboard.CELLS  # ours on the scoreboard, or nobody's
         self.requests = self.bytes = 0  # answered and sent
+        self.draining = False
         self.yielded = 0
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.max_connections = int(descriptors * self.descriptor_share)
