@@ -300,7 +300,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def parse_request(self):
         """A head, or the body behind it, is complete: go on with the other or handle the request."""
         if self.state is BODY:
-            self.respond()
+            self.complete_request()
         elif not self.pieces:
             self.skip_blank(self.terminator)  # which came alone: two empty lines
         else:
@@ -308,7 +308,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             length = http1.body_framing(self.request_version, self.headers)
             wants_continue = http1.expects_continue(self.request_version, self.headers)
             if length == 0:
-                self.respond()
+                self.complete_request()
             else:
                 self.expect_body(length, wants_continue)
 
@@ -369,7 +369,13 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             raise HTTPError(507, f"cannot spool a body: {error}") from error
         if self.decoder and self.decoder.done:
             self.ac_in_buffer, self.decoder = self.decoder.rest, None
-            self.respond()
+            self.complete_request()
+
+    def complete_request(self):
+        """Nothing of the request is missing: put aside what came behind it, and respond."""
+        # One answer at a time: 180 kB of pipelined requests would queue 1 GB of answers, and take seconds.
+        self.early, self.ac_in_buffer = self.ac_in_buffer, b""
+        self.respond()
 
     def handles(self, method):
         """Tell whether requests of *method* are answered; asked before their body is read."""
@@ -381,9 +387,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     # It is handled.
 
     def respond(self):
-        """Nothing of the request is missing: put aside what came behind it, make the answer and send it."""
-        # One answer at a time: 180 kB of pipelined requests would queue 1 GB of answers, and take seconds.
-        self.early, self.ac_in_buffer = self.ac_in_buffer, b""
+        """Make the answer and send it. A child may call it later: until then, in HANDLING, nothing is read."""
         self.state, self.deadline = HANDLING, None
         if self.spool:
             self.spool.seek(0)
