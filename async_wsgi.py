@@ -314,7 +314,7 @@ class Answer:
     begun -- has the head been handed on? Then it cannot be replaced any more.
     """
 
-    # Made for each request: with slots that takes half the time.
+    # Made for each request: with slots that and start() take a quarter less time.
     __slots__ = (  # noqa: RUF023
         "handler", "command", "path", "code", "reason", "lines", "names", "length", "left", "begun", "overrun", "whole"
     )  # fmt: skip

@@ -233,7 +233,7 @@ def parse_http_date(text: str, now: float) -> int | None:
 
 def seconds_of(date: re.Match[str], year: int) -> int | None:
     """Return the seconds since 1970 of a date's match, or None when *year* has no such day."""
-    import datetime
+    import datetime  # here: only few requests have a date
 
     month, day, hour, minute = MONTHS.index(date["month"]) + 1, int(date["day"]), int(date["hour"]), int(date["minute"])
     try:

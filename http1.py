@@ -1,6 +1,7 @@
 """HTTP/1.1 message syntax and framing (RFC 9112): bytes in, values out.
 
-Nothing here reads a socket or remembers anything beyond one message, so every rule can be tried in a Python shell:
+Nothing here reads a socket, and what is remembered (lru_cache) is what the same text would give again. So every rule
+can be tried in a Python shell:
 
 >>> parse_head(b"GET /a?b HTTP/1.1\\r\\nHost: example.org")
 ('GET', '/a?b', 'HTTP/1.1', {'host': 'example.org'})
@@ -207,7 +208,7 @@ def check_partial_head(piece: bytes) -> None:
 
 
 def oversized_head(head: bytes) -> HTTPError:
-    """Return what is wrong with a head of which *head*, above HEAD_LIMIT, is only the start: 400, 414 or 431."""
+    """Return what is wrong with a head of which *head*, above HEAD_LIMIT, is only the start: 400, 414, 431 or 505."""
     request_line, _, rest = head.decode("latin-1").partition("\r\n")
     try:
         parse_request_line(request_line)

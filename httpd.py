@@ -186,12 +186,13 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     A head that comes in one piece skips HEAD.
 
     For callers: AsyncHTTPRequestHandler(sock) in a map of asyncore; AsyncServer does that.
-    To override: do_<METHOD>, and the class attributes below. As with http.server a method finds `command`, `path`,
-    `headers`, `rfile` (the whole body) and answers with send_response, send_header, end_headers, then
+    To override: do_<METHOD>, respond, and the class attributes below. As with http.server a method finds `command`,
+    `path`, `headers`, `rfile` (the whole body) and answers with send_response, send_header, end_headers, then
     `wfile.write(bytes)` or push(bytes) or push_with_producer(producer). Without a Content-Length of its own
     the body is chunked.
-    To leave alone: what asyncore calls (handle_*, collect_incoming_data, found_terminator, initiate_send). Where each
-    request passes, parents are called by name, as asynchat does it: super() would make an object every time.
+    To leave alone: what asyncore calls (handle_read, handle_write, collect_incoming_data, found_terminator ...).
+    Where each request passes, parents are called by name, as asynchat does it: before Python 3.12 super() makes an
+    object every time.
     """
 
     # What a connection remembers, in slots: a dict with so many names takes a kilobyte more, and many may be idle.
@@ -251,9 +252,9 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     def reset_request(self):
         """Forget everything about one request. With keep-alive whatever stays is a leak between strangers."""
         self.command = self.path = self.request_version = ""
-        self.headers = self.spool = self.decoder = None  # no headers: there is no request that could be read
+        self.headers = self.spool = self.decoder = None  # no headers: no request has been understood
         self.close_connection = False  # after this answer
-        self.status = None  # of the answer, once it has one
+        self.status = self.length = None  # of the answer, once it has them
         self.unsent = []  # pieces of the answer to be sent together
         self.head_sent = False
         self.bytes_sent = 0
@@ -293,6 +294,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             if data:
                 self.pieces.append(data)
                 self.head_bytes += len(data)
+                if self.head_bytes > http1.HEAD_LIMIT:
+                    raise http1.oversized_head(b"".join(self.pieces))
 
     def found_terminator(self):
         self.parse_request()
@@ -321,8 +324,6 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         return rest
 
     def await_rest_of_head(self):
-        if self.head_bytes > http1.HEAD_LIMIT:
-            raise http1.oversized_head(b"".join(self.pieces))
         http1.check_partial_head(self.pieces[-1])
         if self.state is IDLE:
             self.state = HEAD
@@ -330,10 +331,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
     def parse_headers(self):
         """Take the head apart: method, target, protocol, fields. Raise HTTPError."""
-        head = b"".join(self.pieces)
-        if len(head) > http1.HEAD_LIMIT:
-            raise http1.oversized_head(head)
-        self.command, self.path, self.request_version, self.headers = http1.parse_head(head)
+        self.command, self.path, self.request_version, self.headers = http1.parse_head(b"".join(self.pieces))
         self.pieces.clear()
         self.blank_bytes = self.head_bytes = 0
         self.close_connection = self.server.draining or not http1.keep_alive(self.request_version, self.headers)
@@ -387,7 +385,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     # It is handled.
 
     def respond(self):
-        """Make the answer and send it. A child may call it later: until then, in HANDLING, nothing is read."""
+        """Make the answer and send it. A child may put that off: while it keeps the state HANDLING nothing is read."""
         self.state, self.deadline = HANDLING, None
         if self.spool:
             self.spool.seek(0)
@@ -550,7 +548,8 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             self.uncount()
         self.state = SENDING
         # An answer to GET waits until the turn ends, when all are sent together (ioloop.py). What must not be asked a
-        # second time, such as a POST, is answered at once: a neighbour's application may kill this worker.
+        # second time, such as a POST, is answered at once: a neighbour's application may kill this worker. So is one
+        # behind which another has come already: handle_read() goes on with that only when this answer has left.
         if self.early or self.command != "GET":
             self.initiate_send()
 
@@ -778,7 +777,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             os.close(fd)
             return self.redirect_to_folder(path)
         accepted = self.headers.exact("accept-encoding")
-        for coding in preferred_codings(accepted) if accepted else ():
+        for coding in preferred_codings(accepted, tuple(self.coding_suffixes)) if accepted else ():
             if not os.access(path + self.coding_suffixes[coding], os.F_OK):
                 continue  # nearly always, and much cheaper to be told so than by an exception
             try:
@@ -980,21 +979,21 @@ class AsyncServer(asyncore.dispatcher):
 
     host, port -- where to listen; port 0 lets the system choose
     handler -- class of the channels, AsyncHTTPRequestHandler or one of its children
-    map -- as for every asyncore channel; by default asyncore's own
+    map -- an EventMap (ioloop.py); by default asyncore's own
 
     Raise OSError when the address cannot be had.
     """
 
     backlog = 1024  # connections the kernel keeps waiting; 5, as in many examples, overflows under load
     accept_batch = 16  # connections taken at a time: they have waited longest, but those already here wait for it ...
-    accept_time = 0.25  # ... and seconds until it ends: the first request of each is answered at once, and may be slow
+    accept_time = 0.25  # ... and seconds until it ends: the first request of each is handled at once, and may be slow
     pause = 1.0  # seconds without accepting when the process is out of descriptors
     descriptor_share = 0.75  # of the process's descriptors for connections; the rest for files
     eviction = 16  # idle connections closed at a time when there is no room for a new one
     idle_grace = 0.5  # seconds that idle connections stay when draining: a request may be on its way
 
     yields = 3  # times that a worker with more connections than another lets that one accept
-    nap = 0.0003  # seconds that it sleeps when the other has none at all; in longer ones a third takes too many
+    nap = 0.0003  # seconds that it sleeps when the other has none at all; in a longer one a third worker takes too many
 
     siblings = ()  # rows of all workers on the scoreboard
     max_requests = 0  # answers after which the process asks to be replaced; 0: never
@@ -1031,8 +1030,9 @@ class AsyncServer(asyncore.dispatcher):
             now = time.monotonic()
             if now > batch_ends or self.yields_to_sibling():
                 return
+            # Those let in so far shall not wait with their answers for the rest of the batch.
             if now > answers_due:
-                self._map.update()
+                self._map.update_touched()
                 answers_due = time.monotonic() + HELD
             try:
                 pair = self.accept()

@@ -23,7 +23,7 @@ Four things asyncore.loop() does not have:
                 them: there is nearly always room. Why not each at once: to wake a client that sleeps costs more
                 than to send to one that has just been woken.
 
-`asyncore.loop()` still runs channels in an EventMap: to asyncore it is a dict. It then has none of the four.
+`asyncore.loop()` still runs channels in an EventMap: to asyncore it is a dict. Of the four it then has none.
 """
 
 import collections
@@ -40,7 +40,7 @@ with warnings.catch_warnings():
     import asynchat
     import asyncore
 
-__all__ = ["EventMap", "asynchat", "asyncore", "loop"]
+__all__ = ["HELD", "EventMap", "asynchat", "asyncore", "loop"]
 
 READ, WRITE = select.POLLIN, select.POLLOUT  # epoll's and poll's constants are the same numbers
 SWEEP_INTERVAL = 1.0  # seconds
@@ -54,8 +54,8 @@ WARY = 1.0  # seconds after a slow turn in which each event has a turn of its ow
 class EventMap(dict):
     """asyncore's map {descriptor: channel}, kept in step with a poller.
 
-    For callers: touch(fd), update(), call_soon(function), close(), the list `every_second`, and `sweep_at` to have the
-    next sweep sooner. For loop(): poll(timeout), sweep(). To leave alone: the rest.
+    For callers: touch(fd), update_touched(), call_soon(function), close(), the list `every_second`, and `sweep_at` to
+    have the next sweep sooner. For loop(): poll(timeout), sweep(). To leave alone: the rest.
     """
 
     # Quicker to look up than what the dict of a dict's child has.
@@ -93,7 +93,7 @@ class EventMap(dict):
         """Ask the channel of *fd* before the next poll what it wants."""
         self.touched.add(fd)
 
-    def update(self):
+    def update_touched(self):
         """Have the channels that had an event or were touched write if they want to; ask what they wait for now."""
         if self.poller is None:
             self._open_poller()
@@ -113,7 +113,7 @@ class EventMap(dict):
 
     def poll(self, timeout):
         """Wait at most *timeout* seconds for events and hand them to their channels."""
-        self.update()
+        self.update_touched()
         if self.calls:
             timeout = 0
         limit = 1 if time.monotonic() < self.wary_until else EVENTS_PER_TURN
@@ -127,12 +127,12 @@ class EventMap(dict):
                 self.touched.add(fd)
                 asyncore.readwrite(channel, events)
                 if len(self.touched) >= TOGETHER or time.monotonic() > held_until:
-                    self.update()
+                    self.update_touched()
                     held_until = time.monotonic() + HELD
         self.woken = False  # before the calls are counted: who comes later wakes us again
         for _ in range(len(self.calls)):
             self.calls.popleft()()
-        self.update()
+        self.update_touched()
         # Nobody shall wait with an answer that is ready for a neighbour's slow work. Nor shall some always come first:
         # of several events in a turn, epoll next time puts those that are ready again in front of newer ones.
         now = time.monotonic()
@@ -149,7 +149,8 @@ class EventMap(dict):
             try:
                 deadline = channel.deadline
             except AttributeError:
-                self.touched.add(fd)
+                if fd in self:  # else another's handle_timeout() has closed it
+                    self.touched.add(fd)
                 continue
             if deadline is not None and deadline <= now:
                 try:

@@ -157,7 +157,11 @@ class Faulty(Echo):
             self.end_headers()
             self.push_with_producer(Numbers(10))
             raise RuntimeError("after the head may have left")
-        super().do_GET()
+        if self.path == "/raw":
+            self.push(b"HTTP/1.1 200 OK\r\n\r\n")
+            self.push_with_producer(Broken(10))
+        else:
+            super().do_GET()
 
 
 class FailingListener(socket.socket):

@@ -221,6 +221,20 @@ def test_fault_in_mid_answer_cuts_the_connection(serve, connect, tmp_path):
     assert connect(server).get("/fine").status == 200
 
 
+@pytest.mark.parametrize("earlier", [[], ["/fine"]])
+def test_fault_in_an_answer_without_a_head_of_ours_resets_the_connection(serve, connect, earlier):
+    """Its end would pass for the end of the answer, whose length nobody has said; not the one before either."""
+    server = serve("Faulty")
+    server.may_complain = True
+    client = connect(server)
+    for target in earlier:
+        assert client.get(target).status == 200
+    client.send(request("/raw"))
+    with pytest.raises(ConnectionResetError):
+        client.read_rest()
+    assert connect(server).get("/fine").status == 200
+
+
 @pytest.mark.parametrize("kind", ["broken", "late-broken"])
 def test_producer_that_fails_is_closed(serve, connect, tmp_path, kind):
     server = serve("Producing")

@@ -379,6 +379,14 @@ def test_each_coding_is_a_representation_of_its_own(client):
     assert (head.fields["content-length"], head.fields["content-encoding"]) == ("7", "gzip")
 
 
+def test_a_handler_says_which_codings_it_has(serve, connect, www):
+    handler = {"root": str(www), "coding_suffixes": {"gzip": ".gz", "compress": ".br"}}
+    client = connect(serve("Files", handler=handler))
+    answer = client.get("/app.js", "Accept-Encoding: br, gzip;q=0.5")
+    assert (answer.status, answer.fields["content-encoding"]) == (200, "gzip")
+    assert client.get("/app.js", "Accept-Encoding: compress").fields["content-encoding"] == "compress"
+
+
 def test_codings_of_one_size_and_age_still_have_tags_of_their_own(www, client):
     for suffix in ("", ".gz", ".br"):
         make(www / f"twins.txt{suffix}", b"same size", MTIME)

@@ -439,20 +439,27 @@ def test_exception_in_handle_timeout_goes_to_handle_error(channels, pair):
     assert not channels
 
 
-def test_channels_closed_by_another_ones_timeout_are_left_in_peace(channels):
+@pytest.mark.parametrize("strangers", [False, True])
+def test_channels_closed_by_another_ones_timeout_are_left_in_peace(channels, strangers):
     class Closing(Timed):
         def handle_timeout(self):
             super().handle_timeout()
             for channel in list(channels.values()):
-                channel.deadline = None
+                if channel in timed:
+                    channel.deadline = None
                 channel.close()
 
     pairs = [socket.socketpair() for _ in range(3)]
     timed = [Closing(ours, channels) for ours, _ in pairs]
     for channel in timed:
         channel.deadline = time.monotonic()
+    if strangers:
+        pairs += [socket.socketpair() for _ in range(3)]
+        for ours, _ in pairs[3:]:
+            asyncore.dispatcher(ours, channels)
     channels.sweep()
     assert sum(channel.events.count("timeout") for channel in timed) == 1
+    channels.poll(0)
     for _, theirs in pairs:
         theirs.close()
 
