@@ -421,7 +421,7 @@ class ApplicationProducer:
         self.answer.close(self.result)
 
 
-class ApplicationFile(httpd.FileProducer):
+class ApplicationFile(httpd.SendfileProducer):
     """Hands out a plain file that the application returned in `wsgi.file_wrapper`, by sendfile() where there is one."""
 
     def __init__(self, answer, result, chunk_size):
@@ -590,7 +590,10 @@ def wraps_plain_file(result):
     if not isinstance(result, FileWrapper):
         return False
     file = result.filelike.raw if isinstance(result.filelike, io.BufferedReader) else result.filelike
-    return type(file) is io.FileIO and stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    if type(file) is not io.FileIO:
+        return False
+    facts = os.fstat(file.fileno())
+    return stat.S_ISREG(facts.st_mode) and facts.st_size > 0  # the system's own, as in /proc, have more than they say
 
 
 def load_app(spec):

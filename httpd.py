@@ -136,8 +136,20 @@ class FileProducer:
         self.file.close()
 
 
+class SendfileProducer(FileProducer):
+    """A FileProducer with a count, of a regular file opened without a buffer: sendfile() may send it.
+
+    A class of its own, since of any other file the descriptor may not give what more() does: a gzip file's, for one.
+    """
+
+
 def goes_by_sendfile(producer):
-    return HAS_SENDFILE and isinstance(producer, FileProducer) and producer.left
+    return HAS_SENDFILE and isinstance(producer, SendfileProducer) and producer.left
+
+
+def close_producer(producer):
+    if hasattr(producer, "close"):  # asynchat asks for nothing but more()
+        producer.close()
 
 
 class ChunkedProducer:
@@ -150,7 +162,7 @@ class ChunkedProducer:
         return chunk(self.producer.more())
 
     def close(self):
-        self.producer.close()
+        close_producer(self.producer)
 
 
 def chunk(data):
@@ -192,7 +204,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
     the body is chunked.
     To leave alone: what asyncore calls (handle_read, handle_write, collect_incoming_data, found_terminator ...).
     Where each request passes, parents are called by name, as asynchat does it: before Python 3.12 super() makes an
-    object every time.
+    object every time. So mixins go in front.
     """
 
     # What a connection remembers, in slots: a dict with so many names takes a kilobyte more, and many may be idle.
@@ -289,7 +301,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         if self.state is BODY:
             self.collect_body(data)
         elif self.state is not LINGERING:
-            if data[0] in b"\r\n" and not self.pieces:
+            if data[:1] in b"\r\n" and not self.pieces:
                 data = self.skip_blank(data)
             if data:
                 self.pieces.append(data)
@@ -512,14 +524,14 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             try:
                 self.push(producer.more())
             except Exception:
-                producer.close()
+                close_producer(producer)
                 raise
         self.queue_producer(producer)
 
     def queue_producer(self, producer):
         """Queue a producer that is asked for its first piece when everything before has left; not one that is empty."""
         if self.bodiless or getattr(producer, "left", None) == 0 or self.state is CLOSED:
-            producer.close()
+            close_producer(producer)
         else:
             self.queue_unsent()
             self.producer_fifo.append(ChunkedProducer(producer) if self.chunked else producer)
@@ -566,9 +578,10 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
                 sent = self.send_file(first, size)
             else:
                 # Bytes are taken out before send(), which empties the queue if the client is gone; a producer stays.
-                piece = first.more() if hasattr(first, "more") else self.producer_fifo.popleft()
-                if not piece:
-                    self.producer_fifo.popleft().close()
+                if not hasattr(first, "more"):
+                    piece = self.producer_fifo.popleft()
+                elif not (piece := first.more()):
+                    close_producer(self.producer_fifo.popleft())
                     continue
                 size = len(piece)
                 sent = self.send(piece)
@@ -718,8 +731,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         self.early = self.ac_in_buffer = b""
         self.pieces.clear()
         for piece in self.producer_fifo:
-            if hasattr(piece, "close"):
-                piece.close()
+            close_producer(piece)
         self.producer_fifo.clear()
         if self.spool:
             self.spool.close()
@@ -819,7 +831,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
             file = open(fd, "rb", buffering=0)
             if start:
                 file.seek(start)
-            return FileProducer(file, self.chunk_size, count)
+            return SendfileProducer(file, self.chunk_size, count)
         try:
             # With its head, without the cost of a producer and a file object: most files are short.
             body = os.pread(fd, count, start)

@@ -149,19 +149,19 @@ class EventMap(dict):
             try:
                 deadline = channel.deadline
             except AttributeError:
-                if fd in self:  # else another's handle_timeout() has closed it
-                    self.touched.add(fd)
+                self.touched.add(fd)
                 continue
             if deadline is not None and deadline <= now:
                 try:
                     channel.handle_timeout()
                 except Exception:
                     channel.handle_error()
-                if fd in self:
-                    self.touched.add(fd)
+                self.touched.add(fd)
 
     def _update(self, fd):
-        channel, watched = self[fd], self.interest.get(fd)
+        channel, watched = self.get(fd), self.interest.get(fd)
+        if channel is None:
+            return  # it has closed since
         wants_to_write = channel.writable()
         if wants_to_write and channel.connected and not (watched and watched & WRITE):
             asyncore.write(channel)

@@ -552,6 +552,13 @@ def file(environ, start_response):
 
 
 @route
+def system_file(environ, start_response):
+    """Answer with a regular file of which the system says that it is empty."""
+    start_response("200 OK", TEXT.copy())
+    return environ["wsgi.file_wrapper"](open("/proc/self/status", "rb"))
+
+
+@route
 def closed_file(environ, start_response):
     start_response("200 OK", TEXT.copy())
     with open(os.environ["FILE"], "rb") as file:

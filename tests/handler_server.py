@@ -8,6 +8,8 @@ log -- level; accept_errors -- names of errors that accept() raises before it wo
 """
 
 import errno
+import gzip
+import io
 import itertools
 import json
 import logging
@@ -16,6 +18,7 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -23,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import command_line
 import httpd
 import ioloop
+from ioloop import asynchat
 
 
 class Echo(httpd.AsyncHTTPRequestHandler):
@@ -76,6 +80,15 @@ class CountingSocket(socket.socket):
     def send(self, *args):
         self.calls += "s"
         return super().send(*args)
+
+
+class Splitting(Echo):
+    """Hands itself what it is given in two parts, the first of them perhaps empty."""
+
+    def collect_incoming_data(self, data):
+        name, colon, rest = data.partition(b"X")
+        super().collect_incoming_data(name)
+        super().collect_incoming_data(colon + rest)
 
 
 class Counting(Echo):
@@ -136,6 +149,59 @@ class Producing(Echo):
             self.push_with_producer(Numbers(int(kind), closed_path))
 
     do_HEAD = do_GET
+
+
+class Upper(httpd.FileProducer):
+    def more(self):
+        return super().more().upper()
+
+
+class Lending(Echo):
+    """GET answers with 20,000 bytes: "abcd..." from a producer such as students write; /NAME?length says how many."""
+
+    text = (b"abcdefghijklmnopqrstuvwxyz" * 800)[:20000]
+
+    def do_GET(self):
+        name, _, length = self.path.removeprefix("/").partition("?")
+        self.send_response(200)
+        if length:
+            self.send_header("Content-Length", str(len(self.text)))
+        self.end_headers()
+        getattr(self, name)()
+
+    def unlimited(self):
+        self.push_with_producer(httpd.FileProducer(io.BytesIO(self.text)))
+
+    def memory(self):
+        self.push_with_producer(httpd.FileProducer(io.BytesIO(self.text), count=len(self.text)))
+
+    def buffered(self):
+        """Hand over a file that has read ahead of where it is."""
+        file = self.file(self.text)
+        file.read(4)
+        file.seek(0)
+        self.push_with_producer(httpd.FileProducer(file, count=len(self.text)))
+
+    def unzipped(self):
+        file = gzip.open(self.file(gzip.compress(self.text)))
+        self.push_with_producer(httpd.FileProducer(file, count=len(self.text)))
+
+    def upper(self):
+        self.push_with_producer(Upper(self.file(self.text), count=len(self.text)))
+
+    def simple(self):
+        """Use asynchat's own, which has nothing but more()."""
+        self.push_with_producer(asynchat.simple_producer(self.text))
+
+    def fails(self):
+        self.push_with_producer(httpd.FileProducer(self.file(b"short"), count=5))
+        raise RuntimeError("after a short producer")
+
+    def file(self, content):
+        file = tempfile.TemporaryFile()
+        file.write(content)
+        file.seek(0)
+        return file
 
 
 class Faulty(Echo):

@@ -235,6 +235,32 @@ def test_fault_in_an_answer_without_a_head_of_ours_resets_the_connection(serve, 
     assert connect(server).get("/fine").status == 200
 
 
+def test_empty_part_of_a_head_is_nothing(serve, connect):
+    client = connect(serve("Splitting"))
+    client.send(b"XGET / HTTP/1.1\r\nHost: a\r\nX: X\r\n\r\n" + b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert [client.read_answer().status for _ in range(2)] == [405, 200]
+
+
+@pytest.mark.parametrize("length", ["", "?length"])
+@pytest.mark.parametrize("kind", ["unlimited", "memory", "buffered", "unzipped", "upper", "simple"])
+def test_producers_as_students_write_them(serve, connect, kind, length):
+    client = connect(serve("Lending"))
+    text = (b"abcdefghijklmnopqrstuvwxyz" * 800)[:20000]
+    for _ in range(2):
+        answer = client.get(f"/{kind}{length}")
+        assert answer.status == 200
+        assert answer.body == (text.upper() if kind == "upper" else text)
+    assert client.get(f"/{kind}{length}", method="OPTIONS").status == 200
+
+
+def test_fault_behind_a_short_producer_is_500(serve, connect):
+    server = serve("Lending")
+    server.may_complain = True
+    client = connect(server)
+    assert client.get("/fails").status == 500
+    assert client.get("/memory").status == 200
+
+
 @pytest.mark.parametrize("kind", ["broken", "late-broken"])
 def test_producer_that_fails_is_closed(serve, connect, tmp_path, kind):
     server = serve("Producing")

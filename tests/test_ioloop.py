@@ -248,6 +248,21 @@ def test_loop_ends_when_the_last_channel_does(channels, pair):
 # What happens to one channel does not harm the others.
 
 
+def test_loop_ends_when_a_channel_clears_the_map(channels, pair):
+    """As one may end asyncore's."""
+
+    class Last(Recorder):
+        def handle_read(self):
+            super().handle_read()
+            channels.clear()
+
+    ours, theirs = pair
+    Last(ours, channels)
+    channels.poll(0)
+    theirs.send(b"x")
+    ioloop.loop(channels)
+
+
 def test_exception_in_a_channel_goes_to_its_handle_error(channels, pair):
     class Failing(Recorder):
         def handle_read(self):

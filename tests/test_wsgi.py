@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -520,6 +521,12 @@ def test_wrapped_file_is_sent_from_where_it_stands(server, client, tag, big_file
     assert server.events.of(tag) == ["closed"]
     if kind != "readable":
         assert answer.fields["content-length"] == str(len(expected))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="has no /proc")
+def test_wrapped_file_without_a_size_is_read_to_its_end(client):
+    assert b"\nPid:" in client.get("/system_file").body
+    assert_usable(client)
 
 
 def test_wrapped_file_that_is_closed_already_is_500(server, client, tag):
