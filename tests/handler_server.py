@@ -183,7 +183,10 @@ class Lending(Echo):
         self.push_with_producer(httpd.FileProducer(file, count=len(self.text)))
 
     def unzipped(self):
-        file = gzip.open(self.file(gzip.compress(self.text)))
+        with tempfile.NamedTemporaryFile() as zipped:
+            zipped.write(gzip.compress(self.text))
+            zipped.flush()
+            file = gzip.open(zipped.name)
         self.push_with_producer(httpd.FileProducer(file, count=len(self.text)))
 
     def upper(self):
