@@ -23,7 +23,8 @@ Four things asyncore.loop() does not have:
                 them: there is nearly always room. Why not each at once: to wake a client that sleeps costs more
                 than to send to one that has just been woken.
 
-`asyncore.loop()` still runs channels in an EventMap: to asyncore it is a dict. Of the four it then has none.
+`asyncore.loop()` still runs channels in an EventMap: to asyncore it is a dict. Of the four it then
+has at most the last, in a long batch of accepts.
 """
 
 import collections
@@ -85,7 +86,6 @@ class EventMap(dict):
 
     def __delitem__(self, fd):
         dict.__delitem__(self, fd)
-        self.touched.discard(fd)
         if self.interest.pop(fd, None) is not None:
             self.poller.unregister(fd)
 

@@ -122,7 +122,6 @@ def test_every_worker_serves(start, connect):
         assert connect(server).get("/").body == b"Hello World"
 
 
-@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 def test_ipv6_address_is_in_brackets_in_the_url(start, connect):
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()

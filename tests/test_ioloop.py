@@ -245,9 +245,6 @@ def test_loop_ends_when_the_last_channel_does(channels, pair):
     assert "closed" in channel.events
 
 
-# What happens to one channel does not harm the others.
-
-
 def test_loop_ends_when_a_channel_clears_the_map(channels, pair):
     """As one may end asyncore's."""
 
@@ -257,10 +254,14 @@ def test_loop_ends_when_a_channel_clears_the_map(channels, pair):
             channels.clear()
 
     ours, theirs = pair
-    Last(ours, channels)
+    last = Last(ours, channels)
     channels.poll(0)
     theirs.send(b"x")
     ioloop.loop(channels)
+    assert last.events == [b"x"]
+
+
+# What happens to one channel does not harm the others.
 
 
 def test_exception_in_a_channel_goes_to_its_handle_error(channels, pair):

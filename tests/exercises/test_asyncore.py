@@ -18,7 +18,7 @@ def test_full(solution, connect):
     assert is_served(crowd[0]), "who is in is served while others wait at the door"
     wait_until(lambda: server.descriptors() >= 20, "accepting of as many as there is room for")
     used = server.cpu_seconds()
-    time.sleep(0.5)
+    time.sleep(0.5)  # the time over which is measured
     assert server.process.poll() is None, "the server lives"
     assert server.cpu_seconds() - used < 0.25, "it does not try again and again in vain"
     for client in crowd[:40]:
