@@ -27,10 +27,9 @@ import time
 import traceback
 from wsgiref.util import FileWrapper, is_hop_by_hop
 
-import command_line
-import http1
 import httpd
-from http1 import HTTPError
+from asynchttpd import command_line, http1
+from asynchttpd.http1 import HTTPError
 from httpd import CLOSED, Aborted, log
 
 STATUS = re.compile(r"[2-5][0-9]{2} [\t -~\x80-\xff]*")  # no 1xx: interim answers are the server's
@@ -147,7 +146,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         return environ
 
     def apply_forwarding(self, environ):
-        import proxy
+        from asynchttpd import proxy
 
         client = proxy.client_of(environ["REMOTE_ADDR"], self.headers, self.trusted_proxies)
         if client.node != environ["REMOTE_ADDR"]:

@@ -5,7 +5,7 @@ This is the HTTP story from top to bottom. A listening socket (AsyncServer) make
 and sends the answer as fast as the client takes it. Nothing here waits: whatever cannot go on at once returns
 to the loop, which comes back when the socket is ready.
 
-The parts that can be understood alone live beside it:
+The parts that can be understood alone are in asynchttpd/:
 http1.py        what bytes are a request, and where it ends (RFC 9112)
 conditional.py  has the client got this already, which part does it want (RFC 9110 §13, §14)
 ioloop.py       the loop under asyncore's channels
@@ -37,13 +37,9 @@ import sys
 import time
 import types
 
-import accesslog
-import command_line
-import conditional
-import http1
-import scoreboard
-from http1 import HTTPError
-from ioloop import HELD, asynchat, asyncore, loop
+from asynchttpd import accesslog, command_line, conditional, http1, scoreboard
+from asynchttpd.http1 import HTTPError
+from asynchttpd.ioloop import HELD, asynchat, asyncore, loop
 
 log = logging.getLogger("httpd")
 
@@ -904,7 +900,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         """Answer with the entries of the folder at *path*, as a page or, if the client prefers it, as JSON."""
         import urllib.parse
 
-        import listing
+        from asynchttpd import listing
 
         fd, _ = self.open_path(path, or_folder=True)
         try:

@@ -73,8 +73,8 @@ def microseconds(kind, request):
 
     import async_wsgi
     import httpd
-    import ioloop
 
+    ioloop = sys.modules[httpd.loop.__module__]  # in a package or, in older checkouts, beside httpd.py
     listening, channels = ioloop.EventMap(), ioloop.EventMap()
     if kind == "wsgi":
         server = async_wsgi.AsyncWSGIServer("127.0.0.1", 0, async_wsgi.AsyncWSGIRequestHandler, listening)

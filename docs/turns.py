@@ -7,8 +7,8 @@ import resource
 import socket
 import time
 
-import ioloop
-from ioloop import asyncore
+from asynchttpd import ioloop
+from asynchttpd.ioloop import asyncore
 
 IDLE = [10, 100, 400, 1000, 4000]
 EVENTS = 500

@@ -621,7 +621,7 @@ def late_file(environ, start_response):
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     import async_wsgi
-    import ioloop
+    from asynchttpd import ioloop
 
     settings = json.loads(sys.argv.pop(1))
     ioloop.SWEEP_INTERVAL = settings["sweep"]

@@ -23,10 +23,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import command_line
 import httpd
-import ioloop
-from ioloop import asynchat
+from asynchttpd import command_line, ioloop
+from asynchttpd.ioloop import asynchat
 
 
 class Echo(httpd.AsyncHTTPRequestHandler):

@@ -17,7 +17,7 @@ from conftest import PATIENCE, ROOT, group_members, python_command, running_serv
 from hypothesis import given
 from hypothesis import strategies as st
 
-import accesslog
+from asynchttpd import accesslog
 
 COMBINED = re.compile(
     r'(?P<client>\S+) - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\] "(?P<request>(?:[^"\\]|\\x[0-9a-f]{2})*)"'

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import conditional
-from conditional import (
+from asynchttpd import conditional
+from asynchttpd.conditional import (
     RangeNotSatisfiable,
     content_range,
     entity_tag,
@@ -574,7 +574,8 @@ def test_preferred_codings_are_available_ones(accept_encoding):
 
 HOSTILE = """
 import itertools
-from conditional import evaluate_preconditions, parse_range, preferred_codings, requested_range, RangeNotSatisfiable
+from asynchttpd.conditional import evaluate_preconditions, parse_range, preferred_codings, requested_range
+from asynchttpd.conditional import RangeNotSatisfiable
 
 def values(n):
     starts = "", "bytes=", "Sun, ", '"a'

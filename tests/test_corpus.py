@@ -20,7 +20,7 @@ import pytest
 from conftest import belongings, python_command, running_servers, wait_until
 from corpus_server import Handler
 
-import ioloop
+from asynchttpd import ioloop
 
 ENTRIES = corpus.load()
 GET = next(entry for entry in ENTRIES if entry.name == "valid/get")

@@ -36,7 +36,8 @@ def names_in(path):
 
 def exists(reference):
     if match := CODE.fullmatch(reference):
-        return match[2] in names_in(ROOT / match[1])
+        path = ROOT / match[1]
+        return match[2] in names_in(path if path.exists() else ROOT / "asynchttpd" / match[1])
     if match := TEST.fullmatch(reference):
         return match[2] in names_in(ROOT / "tests" / match[1])
     if match := CORPUS.fullmatch(reference):

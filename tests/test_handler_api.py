@@ -11,10 +11,9 @@ import pytest
 from conftest import PATIENCE, ROOT, Client
 
 import async_wsgi
-import http1
 import httpd
-import ioloop
-from ioloop import asynchat, asyncore
+from asynchttpd import http1, ioloop
+from asynchttpd.ioloop import asynchat, asyncore
 
 METHODS = [
     "collect_incoming_data", "found_terminator", "parse_request", "parse_headers", "handle_request", "send_header",
@@ -248,7 +247,7 @@ def test_channel_is_readable_and_writable_only_when_it_waits_for_that(turn):
 
 def test_modules_import_without_a_warning():
     """Also on Python 3.11, which says that asyncore will be gone."""
-    code = "import async_wsgi, httpd, http1, ioloop, prefork"
+    code = "import async_wsgi, httpd"
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True, timeout=PATIENCE)
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import http1
-from http1 import HTTPError
+from asynchttpd import http1
+from asynchttpd.http1 import HTTPError
 
 TOKEN_LETTERS = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 LATIN = "".join(map(chr, [9, *range(32, 127), *range(128, 256)]))  # what a field value may hold (RFC 9110 §5.5)

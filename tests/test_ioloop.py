@@ -14,8 +14,8 @@ import time
 import pytest
 from conftest import PATIENCE, ROOT
 
-import ioloop
-from ioloop import EventMap, asynchat, asyncore
+from asynchttpd import ioloop
+from asynchttpd.ioloop import EventMap, asynchat, asyncore
 
 
 @pytest.fixture

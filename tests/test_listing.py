@@ -11,7 +11,7 @@ from conftest import python_command, running_servers
 from hypothesis import given
 from hypothesis import strategies as st
 
-import listing
+from asynchttpd import listing
 
 HOSTILE = [
     b"<img src=x onerror=alert(1)>",

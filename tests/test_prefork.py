@@ -191,7 +191,8 @@ def test_application_that_cannot_boot_ends_the_server(tmp_path, source, status, 
 FORKS = """
 import os, resource, signal, sys, time
 sys.path.insert(0, sys.argv[1])
-import logging, prefork, scoreboard
+import logging
+from asynchttpd import prefork, scoreboard
 logging.basicConfig()
 if os.getuid() == 0:
     os.setuid(54321)  # root is not bound by the limit
@@ -440,7 +441,8 @@ def test_workers_of_a_killed_master_finish_and_free_the_port(start_app, connect)
 BOARD = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-import command_line, httpd, prefork, scoreboard
+import httpd
+from asynchttpd import command_line, prefork, scoreboard
 args = httpd.parse_args(["-w", "2", "-r", sys.argv[1] + "/www"])
 command_line.configure(httpd.AsyncHTTPRequestHandler, args)
 server, board = httpd.AsyncServer(port=0), scoreboard.make_board(8)

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_wsgi import TESTS
 
-from proxy import Hop, client_of
+from asynchttpd.proxy import Hop, client_of
 
 PROXIES = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")]
 NOBODY = Hop("10.0.0.1", None, None)

@@ -12,7 +12,7 @@ import pytest
 from conftest import PATIENCE, python_command, running_servers, wait_until
 from test_wsgi import MIB, TESTS, Events, memory, post
 
-import ioloop
+from asynchttpd import ioloop
 
 
 @pytest.fixture

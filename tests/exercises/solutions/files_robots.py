@@ -5,7 +5,7 @@ path rules; it is simpler to let the parent try, and to step in where it says 40
 """
 
 import httpd
-from http1 import HTTPError
+from asynchttpd.http1 import HTTPError
 
 ROBOTS = b"User-agent: *\nDisallow: /\n"
 

@@ -3,8 +3,8 @@
 Both are knobs. A POST is answered with the number of bytes that came.
 """
 
-import http1
 import httpd
+from asynchttpd import http1
 
 http1.FIELD_COUNT_LIMIT = 20  # parse_fields() looks it up at each call
 

@@ -7,7 +7,7 @@ the time that something did not come back.
 import time
 
 import httpd
-import ioloop
+from asynchttpd import ioloop
 
 
 class Lag:

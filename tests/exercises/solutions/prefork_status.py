@@ -6,7 +6,7 @@ A worker knows only itself, but the rows of all are in memory that they share si
 import json
 
 import httpd
-import scoreboard
+from asynchttpd import scoreboard
 
 
 class Handler(httpd.AsyncHTTPRequestHandler):

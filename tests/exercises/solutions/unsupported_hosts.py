@@ -6,7 +6,7 @@ The name is looked up among those that exist, not put into a path: whatever Host
 import os
 
 import httpd
-from http1 import HTTPError
+from asynchttpd.http1 import HTTPError
 
 
 class Handler(httpd.AsyncHTTPRequestHandler):

@@ -8,7 +8,7 @@ import binascii
 import hmac
 
 import httpd
-from http1 import HTTPError
+from asynchttpd.http1 import HTTPError
 
 USER = b"ada:engine"
 

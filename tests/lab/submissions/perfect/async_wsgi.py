@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-import http1
+import asynchttpd
 
-solution = Path(http1.__file__).with_name("async_wsgi.py")
+solution = Path(asynchttpd.__file__).parents[1] / "async_wsgi.py"
 os.execv(sys.executable, [sys.executable, str(solution), *sys.argv[1:]])

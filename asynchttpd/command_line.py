@@ -13,10 +13,7 @@ import signal
 import socket
 import sys
 
-import accesslog
-import http1
-import prefork
-import scoreboard
+from asynchttpd import accesslog, http1, prefork, scoreboard
 
 log = logging.getLogger("httpd")
 

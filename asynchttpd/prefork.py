@@ -29,7 +29,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-import scoreboard
+from asynchttpd import scoreboard
 
 log = logging.getLogger("prefork")
 
