@@ -36,42 +36,108 @@ def argument_parser(description):
     # Left alone argparse loads shutil, and with it three compression libraries, to learn the terminal's width.
     formatter = functools.partial(argparse.HelpFormatter, width=100)
     parser = OneLineParser(description=description, formatter_class=formatter)
-    parser.add_argument("--host", "--bind", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=port_number, default=9000, help="0: any free one (default: %(default)s)")
-    parser.add_argument("--log", type=log_level, default="info", help="debug, info, warning, error, critical")
-    parser.add_argument("--logfile", help="append the log to this file instead of stderr")
-    parser.add_argument("-w", "--workers", type=worker_count, default=1, help="worker processes (default: %(default)s)")
-    parser.add_argument("--access-log", metavar="FILE", help='a line for each answer; "-" is stdout (default: none)')
-    parser.add_argument("--log-format", choices=accesslog.FORMATS, default="combined", help="of the access log")
-    parser.add_argument("--grace", type=seconds, default=30, help="seconds to finish when stopping (%(default)s)")
-    parser.add_argument(
-        "--timeout", type=seconds, default=30, help="seconds a worker may hang; 0: for ever (%(default)s)"
+    add_socket_options(parser.add_argument_group("where it listens"))
+    add_worker_options(parser.add_argument_group("workers"))
+    add_file_options(parser.add_argument_group("files and answers"))
+    add_log_options(parser.add_argument_group("logs"))
+    return parser
+
+
+def add_socket_options(group):
+    group.add_argument(
+        "--host", "--bind", metavar="ADDRESS", default="127.0.0.1", help="address to listen on (default: %(default)s)"
     )
-    parser.add_argument(
-        "--max-requests", type=whole_number, default=0, metavar="N", help="replace a worker after so many"
+    group.add_argument(
+        "--port",
+        type=port_number,
+        metavar="PORT",
+        default=9000,
+        help="port to listen on; 0 takes a free one, and the log's first line names it (default: %(default)s)",
     )
-    parser.add_argument("--max-rss", type=whole_number, default=0, metavar="MIB", help="replace a worker above so much")
-    parser.add_argument(
+
+
+def add_worker_options(group):
+    group.add_argument(
+        "-w",
+        "--workers",
+        type=worker_count,
+        metavar="N",
+        default=1,
+        help="worker processes that share the port (default: %(default)s)",
+    )
+    group.add_argument(
+        "--grace",
+        type=seconds,
+        metavar="SECONDS",
+        default=30,
+        help="time that answers under way have to end when the server stops (default: %(default)s)",
+    )
+    group.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        default=30,
+        help="replace a worker that has hung for so long; 0: never (default: %(default)s)",
+    )
+    group.add_argument(
+        "--max-requests",
+        type=whole_number,
+        metavar="N",
+        default=0,
+        help="replace a worker after about N requests; 0: never (default: %(default)s)",
+    )
+    group.add_argument(
+        "--max-rss",
+        type=whole_number,
+        metavar="MIB",
+        default=0,
+        help="replace a worker that takes more memory than this, in MiB; 0: never (default: %(default)s)",
+    )
+
+
+def add_file_options(group):
+    group.add_argument(
+        "-r", "--root", type=folder, metavar="FOLDER", default=".", help="folder to serve (default: %(default)s)"
+    )
+    group.add_argument(
+        "--listing", action="store_true", help="list folders that have no index.html; without this they are 404"
+    )
+    group.add_argument(
+        "--cache", type=seconds, metavar="SECONDS", help="let clients keep files for so long without asking again"
+    )
+    group.add_argument(
+        "--follow-symlinks", action="store_true", help="also serve symbolic links that lead out of the root"
+    )
+    group.add_argument(
         "-H",
         "--header",
         dest="extra_fields",
-        metavar="'Name: value'",
+        metavar="'NAME: VALUE'",
         type=extra_field,
         action="append",
         default=[],
         help="send this field with every answer; may be repeated",
     )
-    add_file_arguments(parser)
-    return parser
 
 
-def add_file_arguments(parser):
-    parser.add_argument("-r", "--root", type=folder, default=".", help="document root (default: %(default)s)")
-    parser.add_argument("--listing", action="store_true", help="list folders that have no index.html")
-    parser.add_argument(
-        "--cache", type=seconds, metavar="SECONDS", help="let clients keep files so long without asking"
+def add_log_options(group):
+    group.add_argument(
+        "--log",
+        type=log_level,
+        metavar="LEVEL",
+        default="info",
+        help="log messages of this level and above: debug, info, warning, error, critical (default: %(default)s)",
     )
-    parser.add_argument("--follow-symlinks", action="store_true", help="serve links that lead out of the root, too")
+    group.add_argument("--logfile", metavar="FILE", help="append the log to this file instead of standard error")
+    group.add_argument(
+        "--access-log", metavar="FILE", help='append a line for each answer to this file; "-" is standard output'
+    )
+    group.add_argument(
+        "--log-format",
+        choices=accesslog.FORMATS,
+        default="combined",
+        help="format of the access log (default: %(default)s)",
+    )
 
 
 def extra_field(text):

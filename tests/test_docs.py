@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import importlib
 import re
 from pathlib import Path
 
@@ -75,3 +76,28 @@ def test_pages_that_are_named_exist(page):
     named = [span for span in spans(page) if re.fullmatch(r"[\w./-]+\.md", span)]
     missing = [name for name in named if not ((ROOT / name).exists() or (page.parent / name).exists())]
     assert not missing
+
+
+def test_options_page_says_what_the_parsers_say(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    make_options = importlib.import_module("make_options")
+    assert make_options.PAGE.read_text() == make_options.page(), "run python docs/make_options.py"
+
+
+def test_each_page_is_in_the_index_and_leads_to_the_next():
+    index = re.findall(r"^\| \[(\S+)\]\(\1\) \|", (ROOT / "docs" / "README.md").read_text(), re.M)
+    assert sorted(index) == sorted(page.name for page in PAGES if page.name != "README.md")
+    last_lines = [(ROOT / "docs" / name).read_text().splitlines()[-1] for name in index]
+    assert all(last.startswith(f"Next: [{name}]({name}), ") for last, name in zip(last_lines, index[1:], strict=False))
+    assert "](README.md)" in last_lines[-1]
+
+
+def test_server_prints_what_the_readme_shows(start):
+    printed = start("httpd.py", "-r", "www", "-w", 4).log_path.read_text()
+    assert line_of_the_start(printed) == line_of_the_start((ROOT / "README.md").read_text())
+
+
+def line_of_the_start(text):
+    """Return the line that tells where the server listens, without what differs from run to run."""
+    line = re.search(r"^.* Serving HTTP on .*$", text, re.M)[0]
+    return re.sub(r"\d+(?! worker)|(?<=root ).*(?=/www)", "...", line)

@@ -73,23 +73,10 @@ def test_only_python_3_12_and_newer_need_the_backports(wheel):
     assert needed == {'pyasyncore; python_version >= "3.12"', 'pyasynchat; python_version >= "3.12"'}
 
 
-def help_of(server):
-    return run(sys.executable, ROOT / server, "--help", env={**os.environ, "COLUMNS": "200"})
-
-
 @pytest.mark.parametrize("server", SERVERS)
 def test_start_shows_no_deprecation_warning(server):
     result = subprocess.run([sys.executable, ROOT / server, "--help"], capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stderr) == (0, "")
-
-
-@pytest.mark.parametrize("server", SERVERS)
-def test_readme_lists_the_options_of_the_help(server):
-    _, both, *others = README.partition("\n## Options")[2].partition("\n## ")[0].split("\n### ")
-    tables = both + "".join(table for table in others if server in table.partition("\n")[0])
-    listed = set(re.findall("(?<=`)--?[a-z-]+", tables, re.I))
-    offered = set(re.findall(r"(?<=\s)--?[a-z-]+\b", help_of(server).partition("options:")[2], re.I))
-    assert listed == offered - {"-h", "--help"}
 
 
 def test_readme_maps_every_file_of_run_time_code():
