@@ -7,14 +7,13 @@ stands further left is that client's own claim.
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 PAIR = re.compile(rf'({TOKEN})=(?:({TOKEN})|"([^"\\]*)")')  # no address or host name needs an escape
-ELEMENT = re.compile(rf"[ \t]*({PAIR.pattern}(?:;{PAIR.pattern})*)?[ \t]*")
 NODE = re.compile(r"([0-9.]+)(?::[0-9]+)?|\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9A-Fa-f:.]+)")
 
 
@@ -35,10 +34,9 @@ def client_of(remote: str, fields: Mapping[str, str], trusted: Sequence[Network]
     >>> client_of("203.0.113.9", {"x-forwarded-for": "1.1.1.1"}, proxies).node
     '203.0.113.9'
     """
-    client = Hop(remote, None, None)
-    for hop in reversed(hops(fields)):
-        if not is_trusted(client.node, trusted):
-            break
+    client, said = Hop(remote, None, None), hops(fields)
+    # Trust is asked for first: a stranger's fields are not even parsed.
+    while is_trusted(client.node, trusted) and (hop := next(said, None)):
         address = node_address(hop.node)
         client = Hop(address or client.node, hop.scheme or client.scheme, hop.host or client.host)
         if address is None:
@@ -46,25 +44,30 @@ def client_of(remote: str, fields: Mapping[str, str], trusted: Sequence[Network]
     return client
 
 
-def hops(fields: Mapping[str, str]) -> list[Hop]:
-    """Return what the proxies said, the one nearest to us last."""
+def hops(fields: Mapping[str, str]) -> Iterator[Hop]:
+    """Yield what the proxies said, the one nearest to us first."""
     # Most proxies set X-Forwarded-For and hand on a Forwarded that they do not know: then it is the client's claim.
     if "forwarded" in fields and "x-forwarded-for" not in fields:
         # Split at any comma: a quote that the client has left open must not swallow what the proxy has appended.
-        return [hop_of(element) for element in fields["forwarded"].split(",") if element.strip(" \t")]
+        for element in reversed(members(fields["forwarded"])):
+            if element:
+                yield hop_of(element)
+        return
     nodes = members(fields.get("x-forwarded-for")) or [""]
     schemes, hosts = members(fields.get("x-forwarded-proto")), members(fields.get("x-forwarded-host"))
     # Most proxies append to the first field but replace the others, so these may be shorter: they belong to the right.
-    return [
-        Hop(node, scheme_of(from_right(schemes, distance)), from_right(hosts, distance))
-        for distance, node in zip(range(len(nodes), 0, -1), nodes, strict=True)
-    ]
+    for distance, node in enumerate(reversed(nodes), start=1):
+        yield Hop(node, scheme_of(from_right(schemes, distance)), from_right(hosts, distance))
 
 
 def hop_of(element: str) -> Hop:
-    """Return what one element of Forwarded says; nothing if it is malformed."""
-    found = PAIR.findall(element) if ELEMENT.fullmatch(element) else []
-    pairs = {name.lower(): token or quoted for name, token, quoted in found}
+    """Return what one element of Forwarded says; nothing if it is malformed, as is one with a ";" between quotes."""
+    pairs = {}
+    for text in element.split(";"):
+        pair = PAIR.fullmatch(text)
+        if pair is None:
+            return Hop("", None, None)
+        pairs[pair[1].lower()] = pair[2] or pair[3]
     return Hop(pairs.get("for", ""), scheme_of(pairs.get("proto")), pairs.get("host"))
 
 

@@ -108,6 +108,18 @@ def test_nobody_else_is_believed():
     assert client(trusted=[], **fields) == NOBODY
 
 
+def test_not_one_field_of_a_stranger_is_looked_at():
+    """They may be long: whoever is not trusted must not be able to make us parse them."""
+
+    class Unread(dict):
+        def __contains__(self, name):
+            raise AssertionError(f"{name} was looked for")
+
+        get = __getitem__ = __contains__
+
+    assert client_of("203.0.113.9", Unread(forwarded="for=1.1.1.1"), PROXIES) == Hop("203.0.113.9", None, None)
+
+
 def test_forwarded_that_a_client_slips_past_a_proxy_with_x_forwarded_for_is_not_believed():
     """Most proxies set X-Forwarded-For and hand on a Forwarded that they do not know."""
     fields = {"forwarded": "for=1.1.1.1;proto=https;host=evil", "x_forwarded_for": "203.0.113.7"}
