@@ -13,17 +13,26 @@ nox.options.sessions = ["lint", "tests"]
 nox.options.error_on_missing_interpreters = False
 
 
-def run_pytest(session, **env):
-    """Install the project with its test extra, then run pytest with *env* added."""
+QUICK = ["-n", "4", "--dist", "loadgroup", "--ab-requests=2000"]  # as in the README
+
+
+def run_pytest(session, *options, **env):
+    """Install the project with its test extra, then run pytest with *options* and with *env* added."""
     session.install("-e", ".[test]")
     # Interrupted, pytest needs a moment to stop the servers it has started.
-    session.run("python", "-m", "pytest", *session.posargs, env=env, interrupt_timeout=20)
+    session.run("python", "-m", "pytest", *options, *session.posargs, env=env, interrupt_timeout=20)
 
 
 @nox.session(python=["3.11", "3.12", "3.13"])
 def tests(session):
-    """Run the whole suite."""
-    run_pytest(session)
+    """Run the suite without what is marked slow."""
+    run_pytest(session, *QUICK)
+
+
+@nox.session
+def full(session):
+    """Run all tests, one after another, so that nothing disturbs those that make load."""
+    run_pytest(session, "-m", "")
 
 
 @nox.session
@@ -32,13 +41,13 @@ def optimized(session):
 
     Only the servers get the flag. Under -O pytest itself would check nothing.
     """
-    run_pytest(session, SERVER_PYTHON_FLAGS="-O")
+    run_pytest(session, *QUICK, SERVER_PYTHON_FLAGS="-O")
 
 
 @nox.session
 def devmode(session):
     """Run the suite against servers in which every warning is an error."""
-    run_pytest(session, SERVER_PYTHON_FLAGS="-X dev -W error")
+    run_pytest(session, *QUICK, SERVER_PYTHON_FLAGS="-X dev -W error")
 
 
 @nox.session

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[1]
+LAB = ROOT / "tests" / "lab"
 PATIENCE = 20.0  # seconds after which whatever a test waits for will not come
 URL = re.compile(rb"http://\[?([^\s\]]+)\]?:([0-9]+)/")
 COMPLAINT = re.compile(r"Traceback|Warning|Exception ignored")  # not the log level WARNING
@@ -32,6 +33,15 @@ def pytest_configure():
     # Some tests hold more than a thousand connections open.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+
+
+def pytest_collection_modifyitems(config, items):
+    """With --dist loadgroup keep a file's tests together, for they share servers; those that make load take turns."""
+    for item in items:
+        if LAB in item.path.parents:  # it is kept free of marks, as it has to run elsewhere, too
+            item.add_marker("load")
+        if config.getoption("loadgroup", False):
+            item.add_marker(pytest.mark.xdist_group("load" if item.get_closest_marker("load") else item.path.stem))
 
 
 def pytest_collection_finish():
@@ -329,8 +339,8 @@ def belongings():
 @pytest.fixture(autouse=True)
 def leak_check(request):
     """Fail a test that leaves a descriptor, a child or a thread behind."""
-    in_lab = Path(__file__).parent / "lab" in request.path.parents  # its servers outlive single tests
-    if in_lab or not Path("/proc/self/fd").exists():
+    # Servers of the lab check outlive single tests.
+    if LAB in request.path.parents or not Path("/proc/self/fd").exists():
         yield
         return
     before = belongings()

@@ -598,6 +598,7 @@ for value in values(100_000):
 """
 
 
+@pytest.mark.slow
 def test_work_grows_no_faster_than_the_field():
     # No stopwatch: at this size linear work ends in some seconds, quadratic work not in hours.
     folder = Path(conditional.__file__).parent

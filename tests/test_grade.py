@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 from conftest import PATIENCE, ROOT, wait_until
 
+pytestmark = pytest.mark.slow
 WRITTEN = ROOT / "tests" / "lab" / "submissions"
 CHOSEN = "test_file_is_served or test_head_has_no_body or test_wsgi_content_type"
 HOSTILE = {

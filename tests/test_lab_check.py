@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 CHECKOUT = Path(__file__).parent.parent
 FILES, WSGI = ["--ignore=tests/lab/test_wsgi.py"], ["tests/lab/test_wsgi.py"]
 

@@ -388,6 +388,7 @@ def racing_libraries():
         pytest.importorskip(name)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("racing_libraries")
 def test_race_draws_a_picture_and_ends_with_the_table(tmp_path):
     command = [*RACE, "--rungs", "1", "7", "--clients", "8", "--png", str(tmp_path / "race.png")]
@@ -399,6 +400,7 @@ def test_race_draws_a_picture_and_ends_with_the_table(tmp_path):
     assert re.search(r"^7 select +- ", numbers, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("racing_libraries")
 def test_race_stopped_by_ctrl_c_leaves_no_server(tmp_path):
     signal.signal(signal.SIGINT, signal.default_int_handler)

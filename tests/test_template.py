@@ -106,6 +106,7 @@ def test_template_starts_accepts_logs_and_stops(script, says, tmp_path):
     assert not group_members(server.pid)
 
 
+@pytest.mark.slow
 def test_lab_check_fails_the_template_at_every_point(tmp_path):
     commands = ["--httpd", f"python -B {TEMPLATE}/httpd.py -r {{root}} -w {{workers}} --port {{port}}"]
     commands += ["--wsgi", f"python -B {TEMPLATE}/async_wsgi.py {{app}} --port {{port}}"]
