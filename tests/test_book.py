@@ -63,7 +63,7 @@ def test_framing_attacks_do_what_the_page_says(run):
     assert [reason for reason in reasons if reason not in log] == []
 
 
-def test_blocking_call_stops_everybody_but_not_with_threads(run):
+def test_blocking_call_stops_every_client_but_not_with_threads(run):
     command = "async_wsgi.py", "docs.sleepy:application"
     check_sessions("loop.md", {9000: run(*command).port, 9001: run(*command, "--threads", 4).port})
 
