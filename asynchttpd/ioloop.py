@@ -41,15 +41,15 @@ with warnings.catch_warnings():
     import asynchat
     import asyncore
 
-__all__ = ["HELD", "EventMap", "asynchat", "asyncore", "loop"]
+__all__ = ["WRITE_DELAY", "EventMap", "asynchat", "asyncore", "loop"]
 
 READ, WRITE = select.POLLIN, select.POLLOUT  # epoll's and poll's constants are the same numbers
 SWEEP_INTERVAL = 1.0  # seconds
 EVENTS_PER_TURN = 64  # so that a sweep, or a new connection, never waits behind thousands of events
-TOGETHER = 32  # channels that write together: most of the gain, and ...
-HELD = 0.001  # ... seconds until the first of them writes at the latest, if the next one's work is not slow
+WRITE_BATCH = 32  # channels that write together at most: that brings most of the gain
+WRITE_DELAY = 0.001  # seconds that the first of them waits at most, unless a neighbour's work is slow
 SLOW_TURN = 0.01  # seconds; some sixty quick events take a fifth of it
-WARY = 1.0  # seconds after a slow turn in which each event has a turn of its own
+FAIR_PERIOD = 1.0  # seconds after a slow turn in which each event has a turn of its own
 
 
 class EventMap(dict):
@@ -61,7 +61,7 @@ class EventMap(dict):
 
     # Quicker to look up than what the dict of a dict's child has.
     __slots__ = (  # noqa: RUF023
-        "poller", "interest", "touched", "wary_until", "calls", "wake_reader", "wake_writer", "woken",
+        "poller", "interest", "touched", "fair_until", "calls", "wake_reader", "wake_writer", "woken",
         "every_second", "sweep_at",
     )  # fmt: skip
 
@@ -72,7 +72,7 @@ class EventMap(dict):
         self.poller = None
         self.interest = {}  # descriptor -> events the poller watches for
         self.touched = set()  # descriptors to ask again before the next poll
-        self.wary_until = 0.0  # until then each event has a turn of its own (time.monotonic())
+        self.fair_until = 0.0  # until then each event has a turn of its own (time.monotonic())
         self.calls = collections.deque()  # functions waiting for the loop: append() and popleft() are atomic
         self.wake_reader = self.wake_writer = None
         self.woken = False  # has somebody written to the pipe since the calls were last run?
@@ -87,7 +87,10 @@ class EventMap(dict):
     def __delitem__(self, fd):
         dict.__delitem__(self, fd)
         if self.interest.pop(fd, None) is not None:
-            self.poller.unregister(fd)
+            try:
+                self.poller.unregister(fd)
+            except (OSError, KeyError):
+                pass  # closed already, which has told the kernel: what is left to do must not stop here
 
     def touch(self, fd):
         """Ask the channel of *fd* before the next poll what it wants."""
@@ -116,19 +119,19 @@ class EventMap(dict):
         self.update_touched()
         if self.calls:
             timeout = 0
-        limit = 1 if time.monotonic() < self.wary_until else EVENTS_PER_TURN
+        limit = 1 if time.monotonic() < self.fair_until else EVENTS_PER_TURN
         ready = _poll(self.poller, timeout, limit)
         began = time.monotonic()
-        held_until = began + HELD
+        write_at = began + WRITE_DELAY
         for fd, events, channel in [(fd, events, self.get(fd)) for fd, events in ready]:
             if fd == self.wake_reader:
                 os.read(fd, 4096)
             elif self.get(fd) is channel:  # else it is stale: the descriptor has been closed, perhaps used again
                 self.touched.add(fd)
                 asyncore.readwrite(channel, events)
-                if len(self.touched) >= TOGETHER or time.monotonic() > held_until:
+                if len(self.touched) >= WRITE_BATCH or time.monotonic() > write_at:
                     self.update_touched()
-                    held_until = time.monotonic() + HELD
+                    write_at = time.monotonic() + WRITE_DELAY
         self.woken = False  # before the calls are counted: who comes later wakes us again
         for _ in range(len(self.calls)):
             self.calls.popleft()()
@@ -137,7 +140,7 @@ class EventMap(dict):
         # of several events in a turn, epoll next time puts those that are ready again in front of newer ones.
         now = time.monotonic()
         if now - began > SLOW_TURN:
-            self.wary_until = now + WARY
+            self.fair_until = now + FAIR_PERIOD
 
     def sweep(self):
         """Call handle_timeout() of every channel whose deadline has passed; ask strangers again."""

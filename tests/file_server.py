@@ -15,6 +15,7 @@ import sys
 import handler_server
 
 import httpd
+from asynchttpd import producers
 
 FAILS_AFTER = 1024 * 1024  # bytes
 
@@ -42,7 +43,7 @@ def failing_sendfile(out, file, offset, count, sendfile=os.sendfile):
 def main():
     variant = sys.argv.pop(1)
     if variant == "plain-reads":
-        httpd.HAS_SENDFILE = False
+        producers.HAS_SENDFILE = False
     elif variant == "failing-disk":
         os.sendfile = failing_sendfile
     elif variant == "counting":

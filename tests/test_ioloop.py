@@ -282,7 +282,7 @@ def test_exception_in_a_channel_goes_to_its_handle_error(channels, pair):
 @pytest.mark.parametrize("together", [32, 1])  # with 1 the successor is known to the poller in the same turn
 def test_event_of_a_closed_descriptor_is_not_delivered_to_its_successor(channels, monkeypatch, together):
     """Both are ready in the same turn; the first closes the second, and its number is used again at once."""
-    monkeypatch.setattr(ioloop, "TOGETHER", together)
+    monkeypatch.setattr(ioloop, "WRITE_BATCH", together)
     pairs = [socket.socketpair() for _ in range(2)]
     successors = []
 
@@ -607,7 +607,7 @@ def test_channel_that_could_not_write_all_is_told_when_it_can(channels, pair):
 
 
 def test_after_a_slow_turn_each_event_has_its_own(channels, writers, monkeypatch):
-    monkeypatch.setattr(ioloop, "WARY", 1000)
+    monkeypatch.setattr(ioloop, "FAIR_PERIOD", 1000)
     writers(1, work=lambda: time.sleep(2 * ioloop.SLOW_TURN))
     channels.poll(0)
     events = writers(2)
@@ -618,7 +618,7 @@ def test_after_a_slow_turn_each_event_has_its_own(channels, writers, monkeypatch
 
 
 def test_channels_write_together_again_when_work_is_quick(channels, writers, monkeypatch):
-    monkeypatch.setattr(ioloop, "WARY", 0)
+    monkeypatch.setattr(ioloop, "FAIR_PERIOD", 0)
     writers(1, work=lambda: time.sleep(2 * ioloop.SLOW_TURN))
     channels.poll(0)
     events = writers(2)
