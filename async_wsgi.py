@@ -30,7 +30,7 @@ from asynchttpd import command_line, http1
 from asynchttpd.answer import Answer, guarded, wraps_plain_file
 from asynchttpd.channel import CLOSED
 from asynchttpd.http1 import HTTPError
-from asynchttpd.loading import load_app
+from asynchttpd.loading import import_late, load_app
 from asynchttpd.producers import Aborted, SendfileProducer
 from asynchttpd.threads import Job
 from httpd import log
@@ -405,12 +405,14 @@ def run():
     AsyncWSGIRequestHandler.trusted_proxies = args.trusted_proxy
     AsyncWSGIRequestHandler.request_timeout = args.timeout
 
+    late = import_late(args)
+
     def boot(server):
         if args.reload:
             from asynchttpd.reload import watch_sources
 
             threading.Thread(target=watch_sources, daemon=True).start()
-        application = load_app(args.application)
+        application = load_app(args.application, late)
         try:
             server.set_app(application)
         except RuntimeError as error:

@@ -31,6 +31,7 @@ import io
 import logging
 import os
 import stat
+import sys
 import time
 
 from asynchttpd import accesslog, command_line, conditional, files, http1
@@ -672,4 +673,7 @@ def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, bo
 
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        # With `python -m httpd` this is the current folder. What is served there, such as a tempfile.py, is not ours.
+        del sys.path[0]
     run()

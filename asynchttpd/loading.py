@@ -1,20 +1,59 @@
-"""From "module:callable" on the command line to the application."""
+"""From "module:callable" on the command line to the application, each side with its own modules.
+
+An application's folder comes first on Python's path, as it does for a script. It may have modules of the same names
+as those that we, or the standard library for us, import only when they are needed: random.py, html.py. So these are
+imported before the folder is on the path, and forgotten again where the application has its own.
+"""
 
 import importlib
+import importlib.machinery
 import os
 import sys
 
+# What our functions import when an option is in use. Not the top of a file: what stands there has been imported by now.
+LATE = {
+    "application": ("asynchttpd.body", "urllib.parse"),
+    "access_log": ("json",),
+    "max_requests": ("random",),
+    "reload": ("asynchttpd.reload",),
+    "static": ("asynchttpd.listing", "datetime", "mimetypes"),
+    "threads": ("concurrent.futures.thread",),
+    "trusted_proxy": ("asynchttpd.proxy", "ipaddress"),
+}
 
-def load_app(spec):
+
+def import_late(args):
+    """Import what the options in *args* will need, without a look into the current folder.
+
+    Return the names of all modules that have come in.
+    """
+    loaded, path, folder = set(sys.modules), sys.path, os.getcwd()
+    sys.path = [entry for entry in path if os.path.abspath(entry) != folder]
+    try:
+        for option, names in LATE.items():
+            if getattr(args, option):
+                for name in names:
+                    importlib.import_module(name)
+    finally:
+        sys.path = path
+    return set(sys.modules) - loaded
+
+
+def load_app(spec, late=()):
     """Return the application that *spec* names: "module:name", "module:object.name" or "module:factory()".
 
     "module" alone means "module:application".
+    late -- what import_late() has returned
     Exit with status 2 and one line if there is none; an exception inside the module goes on with its traceback.
     """
     module_name, _, expression = spec.partition(":")
     expression = expression or "application"
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    folder = os.getcwd()
+    for name in late:
+        if importlib.machinery.PathFinder.find_spec(name, [folder]):
+            del sys.modules[name]  # we keep ours, the application gets its own
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     try:
         found = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
