@@ -422,4 +422,6 @@ def run():
 
 
 if __name__ == "__main__":
+    if sys.path[0] == os.getcwd():
+        del sys.path[0]  # until the application is loaded
     run()

@@ -673,7 +673,6 @@ def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, bo
 
 
 if __name__ == "__main__":
-    if not sys.flags.safe_path:
-        # With `python -m httpd` this is the current folder. What is served there, such as a tempfile.py, is not ours.
-        del sys.path[0]
+    if sys.path[0] == os.getcwd():  # with `python -m httpd`
+        del sys.path[0]  # what is served there, such as a tempfile.py, is not ours to import
     run()

@@ -232,8 +232,6 @@ def work(server, args, board, row, boot, ready):
     """A worker's life: boot, serve, drain."""
     master = os.getppid()
     faulthandler.enable(logging.root.handlers[0].stream)  # shows where we are on SIGABRT and SIGSEGV
-    if boot is not None:
-        boot(server)
     server.row = row
     server.siblings = [other for other in board if other is not row] if args.workers > 1 else ()
     if args.max_requests:
@@ -241,6 +239,8 @@ def work(server, args, board, row, boot, ready):
 
         server.max_requests = args.max_requests + random.randrange(args.max_requests // 10 + 1)  # not all at once
     server.max_rss = args.max_rss * 1024 * 1024
+    if boot is not None:
+        boot(server)
     event_map = server._map
     signal.signal(signal.SIGTERM, lambda *_: event_map.call_soon(server.drain))
     signal.signal(signal.SIGUSR1, lambda *_: event_map.call_soon(lambda: reopen_logs(server.handler)))

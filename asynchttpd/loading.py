@@ -2,7 +2,8 @@
 
 An application's folder comes first on Python's path, as it does for a script. It may have modules of the same names
 as those that we, or the standard library for us, import only when they are needed: random.py, html.py. So these are
-imported before the folder is on the path, and forgotten again where the application has its own.
+imported before the folder is on the path, and forgotten again where the application has its own. Only what our
+functions import by name cannot be forgotten: a json.py or datetime.py of the application's is not found.
 """
 
 import importlib
@@ -14,7 +15,6 @@ import sys
 LATE = {
     "application": ("asynchttpd.body", "urllib.parse"),
     "access_log": ("json",),
-    "max_requests": ("random",),
     "reload": ("asynchttpd.reload",),
     "static": ("asynchttpd.listing", "datetime", "mimetypes"),
     "threads": ("concurrent.futures.thread",),
@@ -39,7 +39,7 @@ def import_late(args):
     return set(sys.modules) - loaded
 
 
-def load_app(spec, late=()):
+def load_app(spec, late=frozenset()):
     """Return the application that *spec* names: "module:name", "module:object.name" or "module:factory()".
 
     "module" alone means "module:application".
@@ -49,8 +49,8 @@ def load_app(spec, late=()):
     module_name, _, expression = spec.partition(":")
     expression = expression or "application"
     folder = os.getcwd()
-    for name in late:
-        if importlib.machinery.PathFinder.find_spec(name, [folder]):
+    for name in late - {name.partition(".")[0] for names in LATE.values() for name in names}:
+        if "." not in name and importlib.machinery.PathFinder.find_spec(name, [folder]):
             del sys.modules[name]  # we keep ours, the application gets its own
     if folder not in sys.path:
         sys.path.insert(0, folder)
