@@ -51,6 +51,16 @@ def devmode(session):
 
 
 @nox.session
+def coverage(session):
+    """Show which lines and branches of the two programs and their parts no test runs, in forked workers either."""
+    session.install("-e", ".[test]", "coverage>=7.10")  # which sees os._exit()
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *QUICK, *session.posargs, success_codes=[0, 1], interrupt_timeout=20)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session
 def lint(session):
     """Check style and formatting."""
     session.install("ruff")
