@@ -26,12 +26,18 @@ def spans(page):
 @functools.cache
 def names_in(path):
     """Return what the source at *path* defines: functions, classes and whatever a value is assigned to."""
+    return names_under(ast.parse(path.read_text()))
+
+
+def names_under(tree):
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.attr)
     return names
 
 
@@ -101,3 +107,31 @@ def line_of_the_start(text):
     """Return the line that tells where the server listens, without what differs from run to run."""
     line = re.search(r"^.* Serving HTTP on .*$", text, re.M)[0]
     return re.sub(r"\d+(?! worker)|(?<=root ).*(?=/www)", "...", line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_attributes_of_our_classes_that_are_named_exist(page):
+    named = [
+        span.removesuffix("()").split(".") for span in spans(page) if re.fullmatch(r"[A-Z]\w+\.[a-z]\w+(\(\))?", span)
+    ]
+    classes = members_of_classes()
+    missing = [f"{owner}.{name}" for owner, name in named if owner in classes and name not in classes[owner]]
+    assert not missing
+
+
+@functools.cache
+def members_of_classes():
+    """Return {class: names that its body defines or it inherits from our other classes} of the run-time code."""
+    files = [ROOT / "httpd.py", ROOT / "async_wsgi.py", *(ROOT / "asynchttpd").glob("*.py")]
+    nodes = {
+        node.name: node
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    }
+
+    def members(name):
+        parents = [base.id if isinstance(base, ast.Name) else base.attr for base in nodes[name].bases]
+        return names_under(nodes[name]).union(*(members(parent) for parent in parents if parent in nodes))
+
+    return {name: members(name) for name in nodes}
