@@ -131,7 +131,7 @@ def members_of_classes():
     }
 
     def members(name):
-        parents = [base.id if isinstance(base, ast.Name) else base.attr for base in nodes[name].bases]
+        parents = [ast.unparse(base).rpartition(".")[2] for base in nodes[name].bases]
         return names_under(nodes[name]).union(*(members(parent) for parent in parents if parent in nodes))
 
     return {name: members(name) for name in nodes}
