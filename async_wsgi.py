@@ -30,7 +30,7 @@ from asynchttpd import command_line, http1
 from asynchttpd.answer import Answer, guarded, wraps_plain_file
 from asynchttpd.channel import CLOSED
 from asynchttpd.http1 import HTTPError
-from asynchttpd.loading import import_late, load_app
+from asynchttpd.loading import NoApplication, import_late, load_app
 from asynchttpd.producers import Aborted, SendfileProducer
 from asynchttpd.threads import Job
 from httpd import log
@@ -412,11 +412,14 @@ def run():
             from asynchttpd.reload import watch_sources
 
             threading.Thread(target=watch_sources, daemon=True).start()
-        application = load_app(args.application, late)
+        try:
+            application = load_app(args.application, late)
+        except NoApplication as error:
+            command_line.fail(2, error)
         try:
             server.set_app(application)
         except RuntimeError as error:
-            sys.exit(f"async_wsgi.py: --threads {args.threads}: {error}")
+            command_line.fail(1, f"--threads {args.threads}: {error}")
 
     command_line.serve(args, AsyncWSGIServer, AsyncWSGIRequestHandler, boot)
 

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 
-from asynchttpd import accesslog, http1, prefork, scoreboard
+from asynchttpd import __version__, accesslog, http1, prefork, scoreboard
 
 log = logging.getLogger("httpd")
 
@@ -32,10 +32,31 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (try --help)\n")
 
 
+def program_name():
+    """Return what the user has typed to start us, as argparse has it from Python 3.14 on: "python -m httpd"."""
+    module = sys.modules["__main__"].__spec__
+    if module is None:
+        return os.path.basename(sys.argv[0])
+    return f"{os.path.basename(sys.executable)} -m {module.name.removesuffix('.__main__')}"
+
+
+def fail(status, message):
+    """Exit with *status* and one line on standard error."""
+    print(f"{program_name()}: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def version():
+    system = os.uname()
+    python = sys.version.split()[0]
+    return f"asynchttpd {__version__}, Python {python}, {system.sysname} {system.release} {system.machine}"
+
+
 def argument_parser(description):
     # Left alone argparse loads shutil, and with it three compression libraries, to learn the terminal's width.
     formatter = functools.partial(argparse.HelpFormatter, width=100)
-    parser = OneLineParser(description=description, formatter_class=formatter)
+    parser = OneLineParser(prog=program_name(), description=description, formatter_class=formatter)
+    parser.add_argument("--version", action="version", version=version(), help="show the version, and exit")
     add_socket_options(parser.add_argument_group("where it listens"))
     add_worker_options(parser.add_argument_group("workers"))
     add_file_options(parser.add_argument_group("files and answers"))
@@ -198,7 +219,7 @@ def serve(args, server_class, handler, boot):
     try:
         server = server_class(args.host, args.port, handler)
     except OSError as error:
-        sys.exit(f"{log.name}: cannot listen on {args.host}:{args.port}: {error.strerror.partition(' (')[0]}")
+        fail(1, f"cannot listen on {args.host}:{args.port}: {error.strerror.partition(' (')[0]}")
     board = scoreboard.make_board(4 * args.workers)
     master = prefork.Master(
         lambda row, ready: work(server, args, board, row, boot, ready),
@@ -220,7 +241,7 @@ def configure(handler, args):
         if args.access_log:
             handler.access_log = accesslog.AccessLog(args.access_log, args.log_format)
     except OSError as error:
-        sys.exit(f"{log.name}: cannot open {error.filename}: {error.strerror}")
+        fail(1, f"cannot open {error.filename}: {error.strerror}")
     handler.root = os.path.realpath(args.root)
     handler.listing, handler.follow_symlinks = args.listing, args.follow_symlinks
     handler.extra_fields = args.extra_fields

@@ -22,6 +22,10 @@ LATE = {
 }
 
 
+class NoApplication(Exception):
+    """Nothing that could be called has this name; the text says why."""
+
+
 def import_late(args):
     """Import what the options in *args* will need, without a look into the current folder.
 
@@ -44,7 +48,7 @@ def load_app(spec, late=frozenset()):
 
     "module" alone means "module:application".
     late -- what import_late() has returned
-    Exit with status 2 and one line if there is none; an exception inside the module goes on with its traceback.
+    Raise NoApplication if there is none; an exception inside the module goes on with its traceback.
     """
     module_name, _, expression = spec.partition(":")
     expression = expression or "application"
@@ -59,18 +63,13 @@ def load_app(spec, late=frozenset()):
     except ModuleNotFoundError as error:
         if not (module_name + ".").startswith(f"{error.name}."):
             raise  # the module is there; one that it imports is not
-        exit_with(f"no module named {error.name!r}")
+        raise NoApplication(f"no module named {error.name!r}") from None
     for name in expression.removesuffix("()").split("."):
         if not hasattr(found, name):
-            exit_with(f"{module_name!r} has no {name!r} ({spec})")
+            raise NoApplication(f"{module_name!r} has no {name!r} ({spec})")
         found = getattr(found, name)
     if expression.endswith("()"):
         found = found()
     if not callable(found):
-        exit_with(f"{spec} is not callable")
+        raise NoApplication(f"{spec} is not callable")
     return found
-
-
-def exit_with(message):
-    print(f"async_wsgi.py: {message}", file=sys.stderr)
-    sys.exit(2)

@@ -3,6 +3,7 @@
 python docs/make_options.py
 """
 
+import argparse
 import re
 import sys
 from pathlib import Path
@@ -21,7 +22,8 @@ TOP = """\
 # The options
 
 `httpd.py` serves a folder; `async_wsgi.py module:callable` serves an application. Both take the options below, and
-`--help` lists them, too. This page is made from the same source, by `python docs/make_options.py`.
+`--help` lists them, too; `--version` says in one line which version of asynchttpd, Python and the system runs. This
+page is made from the same source, by `python docs/make_options.py`.
 
 Bad usage gives one line on standard error and exit status 2. A server that cannot start says why and exits with 1. One
 that you stop, with Ctrl-C or SIGTERM, exits with 0. [signals.md](signals.md) tells what the other signals do.
@@ -40,11 +42,11 @@ def parser_of(program):
 
 
 def option_groups(parser):
-    """Return {title: its options} of a parser, "-h" left out."""
+    """Return {title: its options} of a parser, without those that only show something and exit."""
     # argparse has no public way to list them.
     groups = {group.title: group._group_actions for group in parser._action_groups}
     return {
-        title: [action for action in actions if action.option_strings and "-h" not in action.option_strings]
+        title: [action for action in actions if action.option_strings and action.default is not argparse.SUPPRESS]
         for title, actions in groups.items()
     }
 

@@ -19,7 +19,7 @@ PROGRAMS = {name: ROOT / f"{name}.py" for name in ("httpd", "async_wsgi")}
 # a chapter of its own.
 MAY_IMPORT = {
     "__init__": set(),
-    "accesslog": set(),
+    "accesslog": {"logs"},
     "answer": {"http1", "producers"},
     "body": {"http1"},
     "channel": {"ioloop", "producers", "scoreboard"},
@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "listener": {"channel", "ioloop", "scoreboard"},
     "listing": set(),
     "loading": set(),
-    "prefork": {"scoreboard"},
+    "logs": set(),
+    "prefork": {"scoreboard", "worker"},
     "producers": set(),
     "proxy": set(),
     "reload": set(),
@@ -39,8 +40,9 @@ MAY_IMPORT = {
     "status": {"scoreboard"},
     "threads": {"answer"},
     "tls": {"channel"},
+    "worker": {"scoreboard"},
 }
-MAY_IMPORT["command_line"] = set(MAY_IMPORT)
+MAY_IMPORT["command_line"] = {*MAY_IMPORT, "__version__"}
 
 LONGEST_FILE = 360  # lines: more is two subjects
 LONGEST_CLASS = 300

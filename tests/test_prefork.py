@@ -125,7 +125,7 @@ def end_of(client):
 )
 def test_worker_that_dies_is_replaced_and_logged(start_app, connect, fault, cause):
     server = start_app("-w", 2)
-    server.wait_serving(2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
     client = connect(server)
     pid = worker_of(client)
     if fault == "kill":
@@ -150,7 +150,7 @@ def test_exit_of_the_application_is_an_error_of_one_request(start_app, connect):
 def test_crash_loop_is_braked(start_app, connect):
     """At most as many starts a second as there are workers, and a master that has nothing to do."""
     server = start_app("-w", 2)
-    server.wait_serving(2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
     began, cpu = time.monotonic(), server.cpu_seconds()
     while time.monotonic() < began + 3:
         client = connect(server)
@@ -236,7 +236,7 @@ def test_fork_that_fails_is_tried_again(run):
 
 def test_master_without_descriptors_tries_again(start_app, connect):
     server = start_app("-w", 2)
-    server.wait_serving(2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
     limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
     client = connect(server)
@@ -263,7 +263,7 @@ def test_children_that_are_not_workers_are_no_alarm(run, connect):
 
 def test_worker_that_hangs_shows_its_stack_and_is_replaced(start_app, connect, tmp_path):
     server = start_app("-w", 2, "--timeout", 2)
-    server.wait_serving(2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
     stuck = connect(server)
     pid = worker_of(stuck)
     stuck.send(b"GET /spin HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -283,7 +283,7 @@ def test_worker_that_hangs_shows_its_stack_and_is_replaced(start_app, connect, t
 def test_time_while_the_master_was_stopped_is_nobodys_fault(start_app, connect, everybody):
     """A stopped master, or a machine that slept."""
     server = start_app("-w", 2, "--timeout", 3)
-    server.wait_serving(2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
     workers = sorted(server.workers())
     client = connect(server)
     stopped = [*workers, server.pid] if everybody else [server.pid]
@@ -305,7 +305,7 @@ def test_time_while_the_master_was_stopped_is_nobodys_fault(start_app, connect, 
 
 def test_worn_workers_are_replaced_one_at_a_time(start_app):
     server = start_app("-w", 2, "--max-requests", 200)
-    server.wait_serving(2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
     with Load(server) as load:
         counts = set()
 
@@ -334,7 +334,7 @@ def test_worker_that_leaks_is_replaced(start_app, connect):
 
 def test_reload_brings_new_code_and_loses_no_request(start_app, tmp_path):
     server = start_app("-w", 2)
-    server.wait_serving(2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
     before = set(server.workers())
     with Load(server) as load:
         wait_until(lambda: len(load.bodies) > 100, "load")
@@ -350,7 +350,7 @@ def test_reload_brings_new_code_and_loses_no_request(start_app, tmp_path):
 
 def test_broken_application_on_reload_keeps_the_old(start_app, connect, tmp_path):
     server = start_app("-w", 2)
-    server.wait_serving(2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
     before = set(server.workers())
     (tmp_path / "faulty.py").write_text("def application(:")
     server.signal(signal.SIGHUP)
@@ -367,7 +367,7 @@ def test_broken_application_on_reload_keeps_the_old(start_app, connect, tmp_path
 
 def test_flood_of_signals_does_no_harm(start_app, connect):
     server = start_app("-w", 2)
-    server.wait_serving(2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
     for _ in range(300):
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
             server.signal(number)
@@ -422,7 +422,7 @@ def test_deadline_of_the_stop(start_app, connect):
 
 def test_workers_of_a_killed_master_finish_and_free_the_port(start_app, connect):
     server = start_app("-w", 2)
-    server.wait_serving(2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
     client = connect(server)
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n")
     assert client.read_answer().status == 100
