@@ -1,8 +1,8 @@
-"""Prove by load that reloads lose nothing, killed workers little, that the master stays as it is and work is shared.
+"""Prove under load that reloads lose nothing and kills lose little, that the master does not grow, and work is shared.
 
     python bench/drill.py [--seconds 60]
 
-Prints one line a drill and exits with 1 when one has failed. Needs ab for the last two. Loopback only; ends by itself.
+Prints one line for each drill, and exits with 1 if one has failed. The last two need ab. Uses loopback only.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Measure files_asyncore.py and files_asyncio.py with `ab`; print docs/asyncio.md's table. Takes half a minute.
 
-Each cell is the median of three runs. The time of the processor that the server itself has used tells more than
-requests a second where other programs share the machine.
+Each cell is the median of three runs. When other programs share the machine, the processor time that the server itself
+has used tells more than requests a second.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
-"""A server that answers with numbers, a line each, in two ways: GET /produce?N and GET /push?N. GET /memory: its peak.
+"""A server that makes N lines in two ways, for GET /produce?N and GET /push?N; GET /memory tells its peak memory.
 
-docs/producers.md compares the two. Linux, where ru_maxrss is in KiB.
+docs/producers.md compares the two. For Linux, where ru_maxrss is in KiB.
 """
 
 import itertools

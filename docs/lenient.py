@@ -1,6 +1,6 @@
-"""A BAD server, to be attacked: it reads HTTP as many first servers do. docs/framing.md shows what that costs.
+"""A BAD server to attack: it reads HTTP as many first servers do. docs/framing.md shows what that costs.
 
-Good for nothing else. It listens on the loopback interface only and answers with what it believes to have read.
+It is good for nothing else. It listens on the loopback interface only, and answers with what it believes it has read.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""An application that waits: GET /3 answers after three seconds. docs/loop.md shows who else waits then."""
+"""An application that waits: GET /3 answers after three seconds. docs/loop.md shows which other clients wait then."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Measure what one event costs the loop beside ever more idle connections; print the table of docs/loop.md.
+"""Measure what one event costs the loop beside more and more idle connections; print the table of docs/loop.md.
 
 python docs/turns.py
 """
@@ -32,19 +32,19 @@ class Reader(asyncore.dispatcher):
 
 
 def measure(loop, idle):
-    """Return the microseconds of one event with so many *idle* channels, None if select() cannot hold them."""
+    """Return the microseconds of processor time for one event beside *idle* channels, None where select() fails."""
     channels, far_ends = ioloop.EventMap(), []
     try:
         for _ in range(idle + 1):
             far_end, near_end = socket.socketpair()
             far_ends.append(far_end)
             Reader(near_end, channels)
-        loop(channels)  # the poller is opened, everybody is registered
-        began = time.perf_counter()
+        loop(channels)  # opens the poller, registers each channel
+        began = time.process_time()
         for _ in range(EVENTS):
             far_ends[0].send(b"x")
             loop(channels)
-        return (time.perf_counter() - began) / EVENTS * 1e6
+        return (time.process_time() - began) / EVENTS * 1e6
     except ValueError:  # a descriptor above 1023
         return None
     finally:

@@ -1,8 +1,8 @@
 """Write www/large.bin: 64 MiB in which every 16-byte line is its own offset.
 
-The line at byte 4096 reads "000000000004096", so a missing or doubled
-piece shows at once in what a client has received. The SHA-256 printed at
-the end is for comparing both sides:
+The line at byte 4096 reads "000000000004096", so you see at once where a
+client has received a piece twice, or not at all. The command prints the
+SHA-256, so that you can compare both sides:
 
     python examples/make_large.py
     curl -s http://127.0.0.1:9000/large.bin | sha256sum

@@ -10,7 +10,7 @@ import falcon
 
 
 class QuoteResource:
-    """What lives at /quote."""
+    """The resource at /quote."""
 
     def on_get(self, req, resp):
         """Answer with a quote by Grace Hopper."""

@@ -3,7 +3,7 @@
 python -m ladder                list the rungs
 python -m ladder N [options]    run rung N (--help: its options); Ctrl-C stops it
 python -m ladder diff N         what changed since the rung before
-python -m ladder race           all of them under the same load, with a picture (--help: its options)
+python -m ladder race           put the same load on all of them, and draw the result (--help: its options)
 """
 
 import ast
@@ -14,7 +14,7 @@ import sys
 
 from ladder import ROOT, RUNGS
 
-# The last two are the project itself. Their docstrings do not speak of rungs, and their port is 9000 elsewhere.
+# The last two are the project itself. Their docstrings do not mention rungs, and their own default port is 9000.
 ABOUT = {
     10: "Files over HTTP.\nNew: a message is a request and has an answer; workers; limits and deadlines everywhere.",
     11: "Applications over HTTP (WSGI).\nNew: the answer comes from a function; the server around it stays the same.",
@@ -42,7 +42,7 @@ def show_list():
 
 def show_diff(number):
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "| head" is no error
-    # Rung 3 counts threads and serves nobody: rung 4 goes on from rung 2.
+    # Rung 3 counts threads and serves no client: rung 4 goes on from rung 2.
     before = 2 if number == 4 else number - 1
     old, new = (RUNGS[n].read_text().splitlines() if n else [] for n in (before, number))
     old_name = RUNGS[before].name if before else "nothing"
@@ -54,7 +54,7 @@ def show_diff(number):
 
 
 def run_rung(number, options):
-    """Become the rung: no process stands between the terminal and the server."""
+    """Become the rung, so that no process stands between the terminal and the server."""
     if number == 11:
         os.chdir(ROOT)  # where my_app is
     os.execv(sys.executable, [sys.executable, str(RUNGS[number]), *OPTIONS.get(number, []), *options])

@@ -1,4 +1,4 @@
-"""The echo as a WSGI application: what rung 11 runs in the race."""
+"""The echo as a WSGI application, for rung 11 in the race."""
 
 
 def application(environ, start_response):

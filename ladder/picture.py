@@ -22,7 +22,7 @@ PANELS = (
 
 
 def label(number):
-    """Return such as "4 thread pool"."""
+    """Return a rung's label, such as "4 thread pool"."""
     stem = RUNGS[number].stem
     return f"{number} {stem.partition('_')[2].replace('_', ' ') if stem.startswith('rung') else stem + '.py'}"
 
@@ -51,7 +51,7 @@ def draw(file, rungs, many, crowds, results):
     draw_served(axes[1, 1], rungs, [*many, *crowds], results)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     figure.suptitle(
-        "The ladder under one load (a cross: some clients had no answer in the whole measurement)", fontsize=14
+        "The ladder under one load (a cross: some clients got no answer in the whole measurement)", fontsize=14
     )
     figure.savefig(file, dpi=100)
     plt.close(figure)
@@ -103,7 +103,7 @@ def bars(rungs, many, results, name, logarithmic):
 
 
 def verdict(load, result):
-    """Return a cell of the last table: the rate, or how many had an answer."""
+    """Return a cell of the last table: the rate, or how many clients got an answer."""
     if result is None:
         return "-"
     return f"[red]{result.served} of {load.asking}[/red]" if broken(load, result) else f"{result.rate:,.0f}"
@@ -151,4 +151,4 @@ def show(rungs, many, crowds, results):
     console = Console(highlight=False)
     console.print(bars_table(rungs, many, results), "", numbers_table(rungs, many, crowds, results), "", sep="\n")
     console.print("Rungs 10 and 11 speak HTTP, with a worker for each core: httpd.py sends a file")
-    console.print("of the message's size, async_wsgi.py echoes a POST. The others echo bare words.")
+    console.print("of the message's size, async_wsgi.py echoes a POST. The others echo plain lines.")

@@ -1,8 +1,8 @@
-"""Race the rungs: every one under the same load, loopback only, bounded in time and number.
+"""Race the rungs: each one under the same load, on loopback only, with limits on time and clients.
 
 Each measurement starts a fresh server, connects its clients, lets them ask for a while, and stops the server.
 A client asks, waits for the whole answer, and asks again. One Python process plays all clients and shares the cores
-with the server: compare the rungs with each other, and read no number as the speed of a server.
+with the server. So compare the rungs with each other; no number here is the speed of a server.
 """
 
 import argparse
@@ -51,7 +51,7 @@ CROWDS = (Load("idle", 4, idle=100), Load("slow", 4, slow=10), Load("big", 4, si
 
 @dataclass(frozen=True)
 class Result:
-    served: int  # of the asking clients: those that had an answer at all
+    served: int  # of the asking clients: those that got any answer
     rate: float  # answers a second
     wait: float  # seconds for one answer, on average; 95 of 100 clients waited no longer
     memory: float  # bytes of all processes of the server; shared pages counted once
@@ -114,12 +114,12 @@ def free_port():
 
 
 class NotStarted(Exception):
-    """A server did not come up. The text is the last thing it said."""
+    """A server did not start. The text is the last line that it printed."""
 
 
 @contextlib.contextmanager
 def server(number, folder):
-    """Run a rung in a process group of its own; give its port and process. Nothing of the group is left at the end."""
+    """Run a rung in a process group of its own; yield its port and process. At the end the whole group is stopped."""
     port = free_port()
     with open(Path(folder, "stderr"), "wb+") as stderr:
         process = subprocess.Popen(
@@ -136,13 +136,13 @@ def server(number, folder):
         except ConnectionRefusedError:
             stderr.seek(0)
             said = stderr.read().decode().splitlines()
-            raise NotStarted(said[-1] if said else "it said nothing") from None
+            raise NotStarted(said[-1] if said else "it printed nothing") from None
         finally:
             stop(process)
 
 
 def wait_until_it_listens(process, port):
-    """Return when the port can be connected to; raise ConnectionRefusedError when it never will, or not in 5 s."""
+    """Return when the port accepts; raise ConnectionRefusedError if the server has ended, or after 5 s."""
     deadline = time.monotonic() + 5
     while True:
         try:
@@ -194,7 +194,7 @@ def memory(process):
     for one in [process, *process.children(recursive=True)]:
         with contextlib.suppress(psutil.NoSuchProcess):
             info = one.memory_full_info()
-            total += getattr(info, "pss", info.rss)  # only Linux knows who shares a page
+            total += getattr(info, "pss", info.rss)  # only Linux counts shared pages once
     return total
 
 
@@ -219,7 +219,7 @@ async def measure(load, port, process, question, expected, span):
 
 
 def race(racers, loads, span, limit):
-    """Return {(rung, load): Result}. What *limit* seconds leave no time for is missing from it."""
+    """Return {(rung, load): Result}. Measurements for which *limit* seconds leave no time are missing."""
     results = {}
     deadline = time.monotonic() + limit
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -243,7 +243,7 @@ def race(racers, loads, span, limit):
 
 
 def affordable(counts):
-    """Return those counts for which there are descriptors enough, after asking for as many as this process may have."""
+    """Return the counts for which this process may have enough descriptors; raise its limit first."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
@@ -256,7 +256,7 @@ def parse_args(options):
     parser.add_argument("--clients", type=int, nargs="+", default=COUNTS, metavar="N", help="counts (%(default)s)")
     parser.add_argument("--span", type=float, default=0.6, help="seconds of each measurement (%(default)s)")
     parser.add_argument(
-        "--limit", type=float, default=110, help="no measurement begins later, in seconds (%(default)s)"
+        "--limit", type=float, default=110, help="seconds after which no measurement begins (%(default)s)"
     )
     parser.add_argument("--png", default="ladder-race.png", help="the picture's file (%(default)s)")
     return parser.parse_args(options)
@@ -264,7 +264,7 @@ def parse_args(options):
 
 def main(options):
     args = parse_args(options)
-    # A shell that starts us in the background has us ignore SIGINT, and the servers would inherit that.
+    # A shell starts background jobs with SIGINT ignored, and the servers would inherit that.
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.default_int_handler)
     counts = affordable(sorted(set(args.clients)))
@@ -272,11 +272,11 @@ def main(options):
     try:
         results = race(args.rungs, [*many, *CROWDS], args.span, args.limit)
     except KeyboardInterrupt:
-        sys.exit("ladder race: stopped; every server is, too")
+        sys.exit("ladder race: stopped, together with every server")
     picture.draw(args.png, args.rungs, many, CROWDS, results)
     picture.show(args.rungs, many, CROWDS, results)
     print(f"\nThe picture: {args.png}")
     for count in set(args.clients) - set(counts):
-        print(f"Left out: {count} clients, for want of descriptors (ulimit -n)")
+        print(f"Left out: {count} clients, since there are too few descriptors (ulimit -n)")
     if len(results) < len(args.rungs) * (len(many) + len(CROWDS)):
-        print(f"Some measurements are missing: the time was up (--limit {args.limit:g}), or the server did not start")
+        print(f"Some measurements are missing: time was up (--limit {args.limit:g}), or a server did not start")

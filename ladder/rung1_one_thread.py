@@ -1,15 +1,15 @@
 """One thread: serve one client to the end, then the next.
 
-New: accept() waits for a client, recv() for its words, sendall() until they have left.
-Breaks when: a client stays. The second connects, but has no answer before the first leaves:
+New: accept() waits for a client, recv() for its bytes, sendall() until the answer has left.
+Breaks when: a client stays connected. The second one connects, but gets no answer before the first leaves:
 
     sleep 9 | timeout 9 nc localhost 9090 &
     echo hi | timeout 3 nc localhost 9090       # three seconds, and no "hi"
 
 Next: give each client a thread of its own (rung 2).
 
-Mended from the handout: send() may take only a part, and then the whole was sent again; sendall() goes on
-with the rest. A client that reset its connection ended the server; serve_client() catches that.
+Mended from the handout: send() may take only a part, and the handout then sent everything again; sendall() goes on with
+the rest. A client that reset its connection ended the server; serve_client() catches that.
 """
 
 import argparse

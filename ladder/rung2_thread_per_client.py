@@ -1,15 +1,15 @@
 """A thread for each client.
 
-New: the main thread only accepts; serve_client() runs in a thread of its own, and waits there for its client alone.
-Breaks when: the machine has no thread left. Here the server may use 1.5 GB of addresses, and a stack takes 8 MB:
+New: the main thread only accepts; serve_client() runs in a thread of its own, and waits there for one client only.
+Breaks when: the machine has no thread left. Here the server may use 1.5 GB of addresses, and each stack takes 8 MB:
 
     (ulimit -v 1500000; python -m ladder 2)
     for i in $(seq 200); do sleep 9 | timeout 9 nc localhost 9090 & done    # "can't start new thread"
 
-Next: how many threads are there to have? (rung 3)
+Next: how many threads can a process have? (rung 3)
 
-Mended from the handout: its try had no except. A client for whom there is no thread, or no descriptor, must not
-end the server: start_thread() turns it away, serve_forever() lets it wait.
+Mended from the handout: its try had no except. The server must not end when there is no thread, or no descriptor, for
+one more client: without a thread start_thread() turns it away, without a descriptor serve_forever() lets it wait.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def serve_forever(listener, args):
             start_thread(number, *listener.accept())
         except OSError as error:
             logging.warning("Client not accepted: %s", error)
-            # No descriptor left: the client stays in the queue, and to ask again at once would spin.
+            # No descriptor left: the client stays in the queue, and accepting again at once would spin.
             time.sleep(0.1)
 
 

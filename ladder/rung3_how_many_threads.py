@@ -1,14 +1,14 @@
 """How many threads can we make? Not a server: it starts sleeping threads, and counts.
 
 New: a thread is not free. Each has a stack, and the system sets a limit.
-Breaks when: the system says no. Here the process may use 1.5 GB of addresses, and a stack takes 8 MB:
+Breaks when: the system refuses. Here the process may use 1.5 GB of addresses, and each stack takes 8 MB:
 
     (ulimit -v 1500000; python -m ladder 3)
 
 Next: start a few threads at the beginning, and no more (rung 4).
 
-The handout goes on until "can't start new thread" (2048 on its author's machine). On Linux today that is often
-tens of thousands, and meanwhile nobody else can start one. So this stops at --most.
+The handout goes on until "can't start new thread" (2048 on its author's machine). On Linux today that is often tens of
+thousands, and meanwhile no other program can start a thread. So this stops at --most.
 """
 
 import argparse
@@ -21,7 +21,7 @@ def sleep_forever():
 
 
 def start_threads(most):
-    """Return how many threads there are, and why not one more."""
+    """Return how many threads were started, and why not one more."""
     for number in range(most):
         try:
             threading.Thread(target=sleep_forever, daemon=True).start()

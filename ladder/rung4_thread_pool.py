@@ -1,6 +1,6 @@
 """A pool of threads, each blocking in accept().
 
-New: --threads threads are started once, and share the listening socket: the system hands each client to one of them.
+New: --threads threads are started once and share the listening socket; the system hands each client to one of them.
 Breaks when: there are more clients than threads (2 here). The third waits until one leaves:
 
     for i in 1 2; do sleep 9 | timeout 9 nc localhost 9090 & done

@@ -8,7 +8,7 @@ Breaks when: there are more clients than processes (one for each core). The next
 
 Next: some threads in each process (rung 6).
 
-Mended from the handout: where every worker binds the port for itself, the second fails with EADDRINUSE.
+Mended from the handout: its workers each bind the port, and the second one fails with EADDRINUSE.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Processes x threads: 10 threads in each process.
 
-New: --workers processes times --threads threads accept from the one socket.
-Breaks when: clients are more than workers x threads. An idle one costs a whole thread, and the next one waits:
+New: --workers processes with --threads threads each accept from one socket.
+Breaks when: there are more clients than workers x threads. Each idle client holds a thread, and the next one waits:
 
     for i in $(seq $((10 * $(nproc)))); do sleep 9 | timeout 9 nc localhost 9090 & done
     echo hi | timeout 3 nc localhost 9090       # three seconds, and no "hi"

@@ -1,16 +1,16 @@
 """One thread for all clients: select() and callbacks.
 
-New: select() tells which clients have words for us or room for ours; then a callback runs that does not wait.
-Breaks when: there are more clients than it can watch: no descriptor from 1024 on. Client 1001 waits in the queue:
+New: select() tells which clients have sent something or have room for our bytes; then a callback runs, and never waits.
+Breaks when: there are more clients than select() can watch: no descriptor from 1024 on. Client 1001 waits in the queue:
 
     (ulimit -n 4096; python -m ladder 7)
     python -c "import socket; l = [socket.create_connection(('localhost', 9090)) for _ in range(1000)]; input()"
     echo hi | timeout 3 nc localhost 9090       # in a third terminal: three seconds, and no "hi"
 
-Next: asyncore keeps the waiters for us, and knows poll() (rung 8).
+Next: asyncore keeps the waiters for us, and can use poll() (rung 8).
 
-Mended from the handout: after a partial send() only the rest is sent again; a callback that meets a closed or
-reset connection closes that one, and does not raise out of the loop.
+Mended from the handout: after a partial send() only the rest is sent. When a callback meets a closed or reset
+connection it closes this one, and raises nothing into the loop.
 """
 
 import argparse

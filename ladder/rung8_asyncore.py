@@ -1,14 +1,14 @@
 """asyncore: the select loop from the library.
 
 New: a channel for each connection. asyncore asks it readable() and writable(), and calls its handle_*() callbacks.
-Breaks when: a message comes in pieces. TCP carries bytes, not lines, and we answer each piece as it comes:
+Breaks when: a message comes in pieces. TCP carries bytes, not lines, and this server answers each piece as it comes:
 
     (printf hel; sleep 1; printf 'lo\n') | timeout 3 nc localhost 9090      # the log: 3 bytes, 3 bytes
 
 Next: asynchat gathers the pieces until the message is whole (rung 9).
 
-asyncore left Python with 3.12: there, pip install pyasyncore. Mended from the handout: handle_write() keeps the
-rest of a partial send(); asyncore itself may call back once more after close(), so handle_close() looks first.
+Python 3.12 dropped asyncore; from there on, pip install pyasyncore. Mended from the handout: handle_write() keeps the
+rest of a partial send(); asyncore may call back once more after close(), so handle_close() looks first.
 """
 
 import argparse
@@ -25,7 +25,7 @@ MOST = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 16  # channels at once
 
 
 class EchoHandler(asyncore.dispatcher):
-    """One client. Reads only when all it owes is sent, so that a client that never reads cannot fill our memory."""
+    """One client. Reads only when every answer has left, so that a client that never reads cannot fill our memory."""
 
     def __init__(self, connection, address):
         logging.info("Client connected: %s:%d", *address)
@@ -54,7 +54,7 @@ class EchoHandler(asyncore.dispatcher):
 
 
 class EchoServer(asyncore.dispatcher):
-    """The listening socket. It sits out while there is no descriptor for one more client."""
+    """The listening socket. It pauses while there is no descriptor for one more client."""
 
     def __init__(self, listener):
         super().__init__(listener)

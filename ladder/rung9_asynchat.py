@@ -1,15 +1,15 @@
 """asynchat: a message is what comes before the terminator.
 
 New: set_terminator(b"\\n"); asynchat calls collect_incoming_data() for each piece, then found_terminator().
-Breaks when: the terminator never comes. We gather for ever; nothing here has a limit or a deadline:
+Breaks when: the terminator never comes. The server collects for ever; nothing here has a limit or a deadline:
 
     head -c 300M /dev/zero | timeout 9 nc localhost 9090 &
     sleep 5; grep VmRSS /proc/$(pgrep -f rung9_asynchat)/status        # about 300 MB for one client
 
 Next: httpd.py, where the terminator is the empty line after the head of an HTTP request (rung 10).
 
-asynchat left Python with 3.12: there, pip install pyasyncore pyasynchat. A last line without its end is no message,
-and is not echoed. push() sends what a partial send() left; async_chat does here what we did by hand in rung 8.
+Python 3.12 dropped asynchat; from there on, pip install pyasyncore pyasynchat. A last line without its end is no
+message, and is not echoed. push() also sends what a partial send() left: async_chat does here what rung 8 did by hand.
 """
 
 import argparse
@@ -27,7 +27,7 @@ MOST = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 16  # channels at once
 
 
 class EchoHandler(asynchat.async_chat):
-    """One client. Reads only when all it owes is sent, so that a client that never reads cannot fill our memory."""
+    """One client. Reads only when every answer has left, so that a client that never reads cannot fill our memory."""
 
     def __init__(self, connection, address):
         logging.info("Client connected: %s:%d", *address)
@@ -55,7 +55,7 @@ class EchoHandler(asynchat.async_chat):
 
 
 class EchoServer(asyncore.dispatcher):
-    """The listening socket. It sits out while there is no descriptor for one more client."""
+    """The listening socket. It pauses while there is no descriptor for one more client."""
 
     def __init__(self, listener):
         super().__init__(listener)

@@ -11,7 +11,7 @@ import httpd
 
 
 class AsyncWSGIServer(httpd.AsyncServer):
-    """Listens as the file server does, and has an application."""
+    """Listens like the file server, and has an application."""
 
     def set_app(self, application):
         self.application = application
@@ -25,7 +25,7 @@ class AsyncWSGIServer(httpd.AsyncServer):
 
 
 class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
-    """One connection, whose requests the application answers."""
+    """One connection; the application answers its requests."""
 
     def __init__(self, sock, server):
         super().__init__(sock)

@@ -2,7 +2,7 @@
 
     python httpd.py -r ROOT -w 4
 
-It listens and accepts; all that raises NotImplementedError is yours to write.
+It listens and accepts. You write the methods that raise NotImplementedError.
 """
 
 import argparse
@@ -14,12 +14,12 @@ log = logging.getLogger("httpd")
 
 
 def url_normalize(path):
-    """Return the *path* of a URL without what "." and ".." segments and doubled "/" stand for."""
+    """Return the *path* of a URL with its "." and ".." segments and doubled "/" resolved."""
     raise NotImplementedError("url_normalize")
 
 
 class FileProducer:
-    """Hands out a file piece by piece; asynchat asks for more() when the socket can take it."""
+    """Hands out a file piece by piece; asynchat calls more() when the socket has room."""
 
     def __init__(self, file, chunk_size=4096):
         self.file = file
@@ -49,7 +49,7 @@ class AsyncServer(asyncore.dispatcher):
 
 
 class AsyncHTTPRequestHandler(asynchat.async_chat):
-    """One connection: gathers a request, answers it."""
+    """One connection: collects a request and answers it."""
 
     def __init__(self, sock):
         super().__init__(sock)
@@ -67,11 +67,11 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         raise NotImplementedError("parse_request")
 
     def parse_headers(self):
-        """Take the method, the uri, the protocol and the header fields out of what has been gathered."""
+        """Take the method, the uri, the protocol and the header fields out of what has been collected."""
         raise NotImplementedError("parse_headers")
 
     def handle_request(self):
-        """Call do_GET, do_HEAD or whatever the method asks for; no such handler: 405."""
+        """Call do_GET, do_HEAD or whatever belongs to the method; without such a handler: 405."""
         raise NotImplementedError("handle_request")
 
     def send_header(self, keyword, value):
@@ -89,11 +89,11 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
         raise NotImplementedError("end_headers")
 
     def date_time_string(self):
-        """Return the time of now as a Date field has it: "Sun, 06 Nov 1994 08:49:37 GMT"."""
+        """Return the present time as in a Date field: "Sun, 06 Nov 1994 08:49:37 GMT"."""
         raise NotImplementedError("date_time_string")
 
     def send_head(self):
-        """Send the head of the answer for a file; what do_GET and do_HEAD have in common."""
+        """Send the head of the answer for a file: the part that do_GET and do_HEAD share."""
         raise NotImplementedError("send_head")
 
     def translate_path(self, path):
@@ -116,7 +116,7 @@ class AsyncHTTPRequestHandler(asynchat.async_chat):
 
 
 def parse_args(parser=None):
-    """Return the options of the command line: those every server here has, and what *parser* knows already."""
+    """Return the options of the command line: those that both servers have, and those that *parser* has already."""
     parser = parser or argparse.ArgumentParser(description="Simple asynchronous web server")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9000)
