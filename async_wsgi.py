@@ -336,30 +336,46 @@ class ApplicationFile(SendfileProducer):
 
 def parse_args(arguments=None):
     parser = command_line.argument_parser("Serve a WSGI application over HTTP.")
-    parser.add_argument("application", metavar="module:callable", type=app_spec, help="such as my_app:application")
-    parser.add_argument("--threads", type=thread_count, default=0, help="threads for an application that blocks")
-    parser.add_argument("--script-name", type=prefix, metavar="/PREFIX", help="where it is mounted")
     parser.add_argument(
+        "application", metavar="module:callable", type=app_spec, help="what to serve, such as my_app:application"
+    )
+    add_application_options(parser.add_argument_group("the application"))
+    args = parser.parse_args(arguments)
+    if args.reload and args.workers > 1:
+        parser.error("--reload goes with one worker")
+    return args
+
+
+def add_application_options(group):
+    group.add_argument(
+        "--threads",
+        type=thread_count,
+        metavar="N",
+        default=0,
+        help="threads of each worker for an application that waits; 0 runs it in the loop (default: %(default)s)",
+    )
+    group.add_argument(
+        "--script-name", type=prefix, metavar="/PREFIX", help="path under which the application is mounted"
+    )
+    group.add_argument(
         "--static",
         type=static_folder,
         action="append",
         default=[],
         metavar="/PREFIX=FOLDER",
-        help="serve files under this path; may be repeated",
+        help="serve the files of this folder under this path; may be repeated",
     )
-    parser.add_argument(
+    group.add_argument(
         "--trusted-proxy",
         type=network,
         action="append",
         default=[],
         metavar="NETWORK",
-        help="believe (X-)Forwarded fields from here; may be repeated",
+        help="believe Forwarded and X-Forwarded-* from here, such as 127.0.0.1; may be repeated",
     )
-    parser.add_argument("--reload", action="store_true", help="start anew when a source file changes (development)")
-    args = parser.parse_args(arguments)
-    if args.reload and args.workers > 1:
-        parser.error("--reload goes with one worker")
-    return args
+    group.add_argument(
+        "--reload", action="store_true", help="load the application anew when a source file changes, while you write it"
+    )
 
 
 def app_spec(text):
