@@ -330,6 +330,12 @@ def decode(data, limit=100000):
     return body, decoder.rest if decoder.done else None
 
 
+def decode_in_pieces(size, data, limit=100000):
+    decoder = http1.ChunkedDecoder(limit)
+    for start in range(0, len(data), size):
+        decoder.decode(data[start : start + size])
+
+
 @pytest.mark.parametrize(
     ("data", "body", "rest"),
     [
@@ -367,6 +373,23 @@ def test_chunked_body_is_limited_on_the_wire():
     assert status_of(decode, b"FFFFFFFFFFFFFFFF\r\n") == 413
     assert status_of(decode, b"1\r\nZ\r\n" * 100, 599) == 413  # 100 bytes of body, 600 on the wire
     assert status_of(decode, b"1\r\nZ\r\n" * 100, 600) == 0
+    for size in (1, 7):
+        assert status_of(decode_in_pieces, size, b"1\r\nZ\r\n" * 100, 599) == 413
+        assert status_of(decode_in_pieces, size, b"1\r\nZ\r\n" * 100, 600) == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "line", "after", "status"),
+    [
+        (b"", b"5;" + b"a" * 4094, b"\r\nhello\r\n0\r\n\r\n", 400),
+        (b"0\r\n", b"X:" + b"y" * 8188, b"\r\n\r\n", 431),
+    ],
+    ids=["size", "trailer"],
+)
+def test_longest_line_of_a_chunked_body(before, line, after, status):
+    assert status_of(decode_in_pieces, 1, before + line + after) == 0
+    assert status_of(decode, before + line + b"a" + after) == status
+    assert status_of(decode, before + line + b"aa") == status  # whose end is not waited for
 
 
 @pytest.mark.parametrize(
@@ -374,6 +397,13 @@ def test_chunked_body_is_limited_on_the_wire():
 )
 def test_trailers_are_limited(trailers):
     assert status_of(decode, b"0\r\n" + trailers + b"\r\n") == 431
+
+
+def test_most_trailers():
+    full = (b"X:" + b"y" * 8188 + b"\r\n") * 8 + b"X:" + b"y" * 14 + b"\r\n"  # 65536 bytes without the ends of lines
+    assert status_of(decode, b"0\r\n" + full + b"Y:\r\n\r\n") == 0
+    assert status_of(decode, b"0\r\n" + full + b"Y:\r\nZ:\r\n\r\n") == 431
+    assert status_of(decode, b"0\r\n" + b"X:\r\n" * 100 + b"\r\n") == 0
 
 
 # What we write.

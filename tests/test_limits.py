@@ -80,6 +80,8 @@ def watch_memory():
         (HEAD + b"X: " + b"a" * 8190 + b"\r\n\r\n", 431),
         (HEAD + b"X: a\r\n" * 100 + b"\r\n", 431),
         (HEAD + b"X: a\r\n" * 11000, 431),
+        (HEAD + (b"X: " + b"a" * 8000 + b"\r\n") * 8 + b"Y: " + b"a" * (65536 - 26 - 64040 - 2) + b"\r\n\r\n", 431),
+        (b"\r\n" * 8 + b"\n" + HEAD + b"\r\n", 400),
         (POST + b"Content-Length: 104857601\r\n\r\n", 413),
         (POST + b"Content-Length: 99999999999999999999\r\n\r\n", 413),
         (CHUNKED + b"6400001\r\n", 413),
@@ -114,7 +116,8 @@ def test_limits_themselves_are_still_allowed(echo, connect):
     target = "/" + "a" * (8190 - len("GET / HTTP/1.1"))
     assert client.get(target).body == f"GET {target}".encode()
     assert client.get("/", "X: " + "a" * 8187, *["Y: b"] * 98).status == 200
-    client.send(HEAD + (b"X: " + b"a" * 8000 + b"\r\n") * 8 + b"\r\n")
+    largest = b"\r\n" * 8 + HEAD + (b"X: " + b"a" * 8000 + b"\r\n") * 8
+    client.send(largest + b"Y: " + b"a" * (65536 + 16 - len(largest) - 3) + b"\r\n\r\n")
     assert client.read_answer().status == 200
 
 
