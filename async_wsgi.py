@@ -28,7 +28,7 @@ from wsgiref.util import FileWrapper
 import httpd
 from asynchttpd import command_line, http1
 from asynchttpd.answer import Answer, guarded, wraps_plain_file
-from asynchttpd.channel import CLOSED
+from asynchttpd.channel import CLOSED, SENDING
 from asynchttpd.http1 import HTTPError
 from asynchttpd.loading import NoApplication, import_late, load_app
 from asynchttpd.producers import Aborted, SendfileProducer
@@ -169,14 +169,19 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     def start_response(self, status, response_headers, exc_info=None):
         """Note the status and the fields of the answer; return write() (PEP 3333, "start_response()")."""
         self.answer.start(status, response_headers, exc_info)
-        return self.write
+        return functools.partial(self.write_piece, self.answer)
 
-    def write(self, data):
-        """What start_response() returns: send *data* now."""
+    def write_piece(self, answer, data):
+        """The write() that start_response() returns: send *data*, a piece of *answer*, now."""
         if self.state is CLOSED:
             raise Aborted("nobody is left to read it")
-        if piece := self.answer.written(data):
-            self.send_piece(piece)
+        if self.answer is not answer:
+            raise RuntimeError("write() of an earlier request")
+        if piece := answer.written(data):
+            if self.state is SENDING:  # PEP 3333 does not allow it, other servers do
+                answer.ahead += piece
+            else:
+                self.send_piece(piece)
 
     def finish_response(self, result):
         """Send what the application has returned, piece by piece as the client takes it."""
@@ -211,7 +216,9 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
 
     def send_answer_head(self):
         answer = self.answer
-        self.send_response(answer.code, answer.reason)
+        self.send_response(answer.code, answer.reason or None)
+        if "connection" in answer.names:
+            self.close_connection = True
         if "date" in answer.names or "server" in answer.names:
             self.head = [line for line in self.head if line.partition(":")[0].lower() not in answer.names]
         self.head.extend(answer.lines)
@@ -313,7 +320,10 @@ class ApplicationProducer:
         self.pieces = answer.pieces(result)
 
     def more(self):
-        return guarded(next, self.pieces, b"")
+        piece = guarded(next, self.pieces, b"")
+        if self.answer.ahead:
+            piece, self.answer.ahead = self.answer.ahead + piece, b""
+        return piece
 
     def close(self):
         self.answer.close(self.result)

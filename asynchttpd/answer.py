@@ -9,12 +9,14 @@ import logging
 import os
 import re
 import stat
-from wsgiref.util import FileWrapper, is_hop_by_hop
+from wsgiref.util import FileWrapper
 
 from asynchttpd import http1
 from asynchttpd.producers import Aborted
 
-STATUS = re.compile(r"[2-5][0-9]{2} [\t -~\x80-\xff]*")  # no 1xx: interim answers are the server's
+STATUS = re.compile(r"[2-9][0-9]{2}(?: [\t -~\x80-\xff]*)?")  # no 1xx: interim answers are the server's
+# Fields about the connection, which is the server's (RFC 9110 §7.6.1). Proxy-Authenticate, in older lists, is not.
+HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
 
 log = logging.getLogger("httpd")
 
@@ -22,23 +24,28 @@ log = logging.getLogger("httpd")
 class Answer:
     """What the application says of its answer to one request.
 
-    code, reason, lines, names -- what start_response() was told: status, field lines, their names in lower case
+    code, reason, lines, names -- what start_response() was told: status, field lines, their names in lower case;
+        "connection" is among these if the connection is to be closed
     length -- the Content-Length, None if it is unknown
     left -- bytes that the body may still have, None if it may have any number
     overrun -- has the application made more than that?
     whole -- was its first piece known to be its last?
     begun -- has the head been handed on? Then it cannot be replaced any more.
+    ended -- has the application been told that this was all? Then it can write no more.
+    ahead -- what it has written while it was asked for its next piece, and which goes before that
     """
 
     # Made for each request: with slots that and start() take a quarter less time.
     __slots__ = (  # noqa: RUF023
-        "handler", "command", "path", "code", "reason", "lines", "names", "length", "left", "begun", "overrun", "whole"
+        "handler", "command", "path", "code", "reason", "lines", "names", "length", "left", "begun", "overrun", "whole",
+        "ended", "ahead",
     )  # fmt: skip
 
     def __init__(self, handler):
         self.handler, self.command, self.path = handler, handler.command, handler.path
         self.code = self.length = self.left = None
-        self.begun = self.overrun = self.whole = False
+        self.begun = self.overrun = self.whole = self.ended = False
+        self.ahead = b""
 
     @property
     def request(self):
@@ -98,6 +105,8 @@ class Answer:
 
     def written(self, data):
         """Return what of *data*, which was given to write(), goes on the wire."""
+        if self.ended:
+            raise RuntimeError("write() after the end of the answer")
         if checked_piece(data) and not self.begun:
             self.begin(None)
         return self.measured(data) if data and self.command != "HEAD" else b""
@@ -116,6 +125,7 @@ class Answer:
 
     def close(self, result):
         """Call the close() of what the application returned, once; its faults can only be logged by now."""
+        self.ended = True
         if hasattr(result, "close"):
             try:
                 guarded(result.close)
@@ -147,39 +157,50 @@ def checked_piece(piece):
 
 @functools.lru_cache(maxsize=64)
 def checked_status(status):
-    """Return (code, reason) of a status such as "200 OK"; raise ValueError for anything else."""
+    """Return (code, reason) of a status such as "200 OK" or "200"; raise ValueError for anything else."""
     if not isinstance(status, str) or not STATUS.fullmatch(status):
         raise ValueError(f"start_response(): not a status: {status!r}")
     return int(status[:3]), status[4:]
 
 
 def checked_fields(response_headers):
-    """Return (field lines, Content-Length or None, lower-case names); raise for what PEP 3333 forbids."""
-    if not isinstance(response_headers, list):
-        raise TypeError(f"start_response(): not a list of fields: {response_headers!r}")
+    """Return (field lines, Content-Length or None, lower-case names); raise for what would break the answer apart.
+
+    PEP 3333 asks for a list of tuples; any iterable of pairs will do, as elsewhere.
+    """
     lines, names, length = [], [], None
     for name, value in response_headers:
         line, name = checked_field(name, value)
-        lines.append(line)
+        if name == "content-length":
+            if length not in (None, int(value)):
+                raise ValueError(f"start_response(): two lengths: {length} and {value}")
+            line, length = "" if length is not None else line, int(value)
         names.append(name)
-    if "content-length" in names:
-        if names.count("content-length") > 1:
-            raise ValueError("start_response(): more than one Content-Length")
-        length = int(response_headers[names.index("content-length")][1])
+        if line:
+            lines.append(line)
     return lines, length, names
 
 
 @functools.lru_cache(maxsize=256)  # an application says the same few again and again
 def checked_field(name, value):
-    """Return (field line, lower-case name); raise for what PEP 3333 forbids."""
+    """Return (field line, lower-case name), both empty if it is dropped; raise for what would break the head apart."""
     if not isinstance(name, str) or not isinstance(value, str):
         raise TypeError(f"start_response(): not a field of two strings: {name!r}: {value!r}")
+    value = value.strip(" \t")
     line, name = http1.field_line(name, value), name.lower()
-    if is_hop_by_hop(name):
-        raise ValueError(f"start_response(): {name} is the server's to say (RFC 9110 §7.6.1)")
+    if name in HOP_BY_HOP:
+        if name == "connection" and "close" in re.split(r"[ \t]*,[ \t]*", value.lower()):
+            return "", name
+        say_dropped(name)
+        return "", ""
     if name == "content-length" and not http1.LENGTH.fullmatch(value):
         raise ValueError(f"start_response(): not a length: {value!r}")
     return line, name
+
+
+@functools.lru_cache(maxsize=len(HOP_BY_HOP))  # once for each name
+def say_dropped(name):
+    log.warning("the application's field %s is dropped: the connection is the server's (RFC 9110 §7.6.1)", name)
 
 
 def whole_length(result, piece):

@@ -349,6 +349,6 @@ def field_line(name: str, value: str) -> str:
     'Location: /a/'
     """
     line = f"{name}: {value}"
-    if not FIELD.fullmatch(line):
+    if not FIELD.fullmatch(line) or ":" in name:  # which would bring a value of its own
         raise ValueError(f"not a header field: {line!r}")
     return line

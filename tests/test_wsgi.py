@@ -340,6 +340,37 @@ def test_wrong_call_of_start_response_is_500(client, log, mistake):
     assert log().count("Traceback") == 1 and "start_response" in log()
 
 
+@pytest.mark.parametrize("start", apps.ACCEPTED)
+def test_what_every_server_takes_is_taken(client, start):
+    answer = client.get(f"/accepted_start/{target(start)}")
+    status, fields = apps.ACCEPTED[start]
+    assert (answer.status, answer.body) == (int(status[:3]), b"hello")
+    assert answer.fields["content-length"] == "5"
+    assert not answer.fields.keys() & {"keep-alive", "transfer-encoding", "te", "upgrade"}
+    for name, value in fields() if callable(fields) else fields if not isinstance(fields, dict) else ():
+        if name in ("X", "Proxy-Authenticate", "Proxy-Authorization"):
+            assert answer.fields[name.lower()] == value.strip()
+    assert_usable(client)
+
+
+def test_dropped_fields_are_named_once(server, client):
+    """One worker and many answers: the log has one line for each name."""
+    for _ in range(3):
+        client.get("/accepted_start/Connection")
+        client.get("/accepted_start/Upgrade")
+    for name in ("connection", "upgrade"):
+        line = wait_until(lambda name=name: [line for line in server.log_lines() if f"{name} is dropped" in line], name)
+        assert len(line) == 1
+
+
+@pytest.mark.parametrize("value", ["close", "Close", "keep-alive, close"])
+def test_application_can_close_the_connection(client, value):
+    client.send(f"GET /connection_close/{target(value)} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    answer = client.read_answer()
+    assert (answer.status, answer.fields["connection"], answer.body) == (200, "close", b"hello")
+    assert client.read_rest() == b""
+
+
 def test_second_call_without_exc_info_is_500(client, log):
     assert client.get("/two_starts").status == 500
     assert_usable(client)
@@ -433,6 +464,24 @@ def test_head_of_an_empty_answer_says_nothing_of_the_length(client):
     assert "content-length" not in client.get("/nothing", method="HEAD").fields
 
 
+def test_write_in_close_puts_nothing_behind_the_end(server, client, tag, log):
+    assert client.get(f"/writes_in_close?{tag}").body == b"hello"
+    assert_usable(client)
+    wait_until(lambda: server.events.of(tag) == ["closed"], "the close()")
+    assert f'"GET /writes_in_close?{tag}": close() failed' in log()
+
+
+def test_write_between_pieces_keeps_the_order(client):
+    assert client.get("/writes_between_pieces").body == b"one two and four and "
+    assert_usable(client)
+
+
+def test_write_of_an_earlier_request_reaches_nobody(client):
+    assert client.get("/writes_for_the_request_before").body == b"hello"
+    assert client.get("/writes_for_the_request_before").status == 500
+    assert client.is_silent()
+
+
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
 def test_status_without_body_stays_without(server, client, tag, log, status):
     answer = client.get(f"/status/{target(status)}?{tag}")
@@ -496,7 +545,7 @@ def test_body_shorter_than_its_content_length_is_cut_off(server, client, tag, lo
     head, _, body = client.read_rest().partition(b"\r\n\r\n")
     assert b"Content-Length: 1000" in head
     assert body.startswith(b"hello world") and len(body) < 1000
-    assert server.events.of(tag) == ["closed"]
+    wait_until(lambda: server.events.of(tag) == ["closed"], "the close()")
     assert "cut off" in log()
 
 
