@@ -189,7 +189,7 @@ def checked_field(name, value):
     value = value.strip(" \t")
     line, name = http1.field_line(name, value), name.lower()
     if name in HOP_BY_HOP:
-        if name == "connection" and "close" in re.split(r"[ \t]*,[ \t]*", value.lower()):
+        if name == "connection" and "close" in [option.strip() for option in value.lower().split(",")]:
             return "", name
         say_dropped(name)
         return "", ""
