@@ -16,7 +16,7 @@ conditional.py  has the client got this already, which part does it want (RFC 91
 listing.py      a folder as a page
 ioloop.py       the loop under asyncore's channels
 prefork.py      one master process, several workers on one socket; scoreboard.py is what they tell each other
-accesslog.py    one line for each answer
+accesslog.py    one line for each answer; logs.py is the way of lines to a file that may be full, or a reader stuck
 command_line.py the options, and the life of master and workers
 
 What only some servers ever need, such as listing.py, is imported where it is used: at the top it would be a third of

@@ -2,19 +2,21 @@
 
 Safe to read: what comes from the wire cannot end a line, forge another or colour a terminal. Safe to lose: a full
 disk or a reader that has stopped reading never holds up the server; lines are dropped, and counted.
-Each line is one write() in append mode, so that many processes can share one file.
+Each write() is of whole lines in append mode, so that many processes can share one file (logs.py).
 """
 
 import functools
-import os
+import json
 import re
-import select
-import stat
-import sys
 import time
 from collections import namedtuple
 
-TEXT_LIMIT = 1024  # characters kept of one text from the wire
+from asynchttpd import logs
+from asynchttpd.logs import log
+
+# Characters that one text from the wire takes in a line, so that each line goes whole through a pipe: with a longer
+# one a client could keep its request out of the log.
+TEXT_LIMIT = 1024
 UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # all but printable ASCII, and of that '"' and "\"
 FIELDS = "time client request_line status sent referer user_agent duration worker aborted"
 
@@ -45,73 +47,73 @@ def moment(second: int) -> str:
 
 def as_json(entry: Entry) -> str:
     """Return the entry as one line of JSON."""
-    import json
-
     return (
-        json.dumps(
-            {name: text[:TEXT_LIMIT] if isinstance(text, str) else text for name, text in entry._asdict().items()}
-        )
+        json.dumps({name: fit(text) if isinstance(text, str) else text for name, text in entry._asdict().items()})
         + "\n"
     )
+
+
+def fit(text: str) -> str:
+    r"""Return as much of *text* as JSON writes in TEXT_LIMIT characters: one can take six, as in \u001b."""
+    safe = TEXT_LIMIT // 6
+    return text if len(text) <= safe or len(json.dumps(text)) <= TEXT_LIMIT else text[:safe]
 
 
 FORMATS = {"combined": combined, "json": as_json}
 
 
 def escaped(text: str) -> str:
-    r"""Return *text* fit to stand between quotes in a log; "-" for nothing.
+    r"""Return *text* fit to stand between quotes in a log, at most TEXT_LIMIT characters of it; "-" for nothing.
 
     >>> print(escaped('a"b\n\x1b[31m'))
     a\x22b\x0a\x1b[31m
     """
+    text = text[:TEXT_LIMIT]
     if UNSAFE.search(text):
-        text = UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text[:TEXT_LIMIT])
-    return text[:TEXT_LIMIT] or "-"
+        whole = UNSAFE.sub(hexadecimal, text)
+        return whole if len(whole) <= TEXT_LIMIT else UNSAFE.sub(hexadecimal, text[: TEXT_LIMIT // 4])
+    return text or "-"
+
+
+def hexadecimal(match):
+    return f"\\x{ord(match[0]):02x}"
 
 
 class AccessLog:
-    """Writes entries to the file *path*, "-" for stdout, in one of FORMATS. Raise OSError if it cannot be opened."""
+    """Writes entries to the file *path*, "-" for stdout, in one of FORMATS. Raise OSError if it cannot be opened.
 
-    complaint_interval = 60.0  # seconds between two words on stderr about lost lines
+    write() collects, flush() writes: the loop calls it at the end of each turn, one system call for all its answers.
+    """
+
+    most_lines = 500  # collected: a turn may be long
 
     def __init__(self, path: str, format: str = "combined"):
-        self.path, self.format = path, FORMATS[format]
-        self.fd = None
-        self.dropped, self.complain_at = 0, 0.0
-        self.reopen()
-
-    def reopen(self):
-        """Open the file again, as after a rotation that moved it away."""
-        if self.path == "-":
-            self.fd = 1
-        else:
-            # O_NONBLOCK is for a named pipe: room that select() has seen another process may fill before we write.
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
-            fd = os.open(self.path, flags, 0o640)
-            if self.fd is None:
-                self.fd = fd
-            else:
-                os.dup2(fd, self.fd, inheritable=False)
-                os.close(fd)
-        self.may_block = not stat.S_ISREG(os.fstat(self.fd).st_mode)
+        self.format = FORMATS[format]
+        self.output = logs.Output(1 if path == "-" else path)
+        self.lines = []
+        self.losses = logs.Seldom(logs.LOSSES_INTERVAL)
 
     def write(self, entry: Entry):
-        line = self.format(entry).encode("ascii")
-        try:
-            # A pipe that says it is writable takes PIPE_BUF bytes at once.
-            if self.may_block and (len(line) > select.PIPE_BUF or not select.select([], [self.fd], [], 0)[1]):
-                raise BlockingIOError("the reader is too slow, or the line too long")
-            if os.write(self.fd, line) < len(line):
-                raise OSError("the disk is full")
-        except OSError as error:
-            self.drop(error)
+        self.lines.append(self.format(entry))
+        if len(self.lines) >= self.most_lines:
+            self.flush()
 
-    def drop(self, error):
-        self.dropped += 1
-        if time.monotonic() >= self.complain_at:
-            self.complain_at = time.monotonic() + self.complaint_interval
-            try:
-                # Not print(): that would write the end of the line apart, and other processes write here, too.
-                sys.stderr.write(f"access log: {error}; {self.dropped} lines lost so far\n")
-            except OSError:
-                pass  # stderr is gone, too; the server is not
+    def flush(self):
+        if self.lines:
+            lost = self.output.write("".join(self.lines).encode("ascii"))
+            self.lines.clear()
+            self.complain(self.losses.note(lost))
+
+    def complain(self, count):
+        if count:
+            log.error("access log: %s; lines lost: %d", self.output.reason, count)
+
+    def reopen(self):
+        """Open the file again, as after a rotation that moved it away. Raise OSError: it stays as it is."""
+        self.flush()
+        self.output.reopen()
+
+    def close(self):
+        """Write and say what is still to be written and said; the process is about to end."""
+        self.flush()
+        self.complain(self.losses.take())

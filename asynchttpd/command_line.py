@@ -6,16 +6,14 @@ Not here: what is served (httpd.py, async_wsgi.py) and how processes are kept al
 import argparse
 import faulthandler
 import functools
-import logging
 import os
 import resource
 import signal
 import socket
 import sys
 
-from asynchttpd import __version__, accesslog, http1, prefork, scoreboard
-
-log = logging.getLogger("httpd")
+from asynchttpd import __version__, accesslog, http1, logs, prefork, scoreboard
+from asynchttpd.logs import log
 
 # Fields that -H cannot add: the server decides them for each answer.
 OWN_FIELDS = {
@@ -237,7 +235,7 @@ def serve(args, server_class, handler, boot):
 def configure(handler, args):
     """Set the log and the knobs of *handler* from the command line."""
     try:
-        logging.basicConfig(filename=args.logfile, level=args.log, format="%(name)s: %(process)d %(message)s")
+        logs.open_log(args.log, args.logfile)
         if args.access_log:
             handler.access_log = accesslog.AccessLog(args.access_log, args.log_format)
     except OSError as error:
@@ -252,7 +250,10 @@ def configure(handler, args):
 def work(server, args, board, row, boot, ready):
     """A worker's life: boot, serve, drain."""
     master = os.getppid()
-    faulthandler.enable(logging.root.handlers[0].stream)  # shows where we are on SIGABRT and SIGSEGV
+    faulthandler.enable(logs.descriptor())  # shows where we are on SIGABRT and SIGSEGV
+    event_map = server._map
+    signal.signal(signal.SIGUSR1, lambda *_: event_map.call_soon(lambda: reopen_logs(server.handler)))
+    reopen_logs(server.handler)  # a rotation between the fork and the line above has not reached us
     server.row = row
     server.siblings = [other for other in board if other is not row] if args.workers > 1 else ()
     if args.max_requests:
@@ -262,14 +263,20 @@ def work(server, args, board, row, boot, ready):
     server.max_rss = args.max_rss * 1024 * 1024
     if boot is not None:
         boot(server)
-    event_map = server._map
     signal.signal(signal.SIGTERM, lambda *_: event_map.call_soon(server.drain))
-    signal.signal(signal.SIGUSR1, lambda *_: event_map.call_soon(lambda: reopen_logs(server.handler)))
-    event_map.every_second.append(server.report)
+    event_map.every_second += [server.report, logs.tell_kept_back]
     # Killed, a master can tell nobody to leave; its place is then taken by another process.
     event_map.every_second.append(lambda: os.getppid() == master or server.drain())
+    access_log = server.handler.access_log
+    if access_log is not None:
+        event_map.every_turn.append(access_log.flush)
     ready()
-    server.serve_forever()
+    try:
+        server.serve_forever()
+    finally:
+        logs.tell_kept_back(all=True)
+        if access_log is not None:
+            access_log.close()
 
 
 def stop_listening(server):
@@ -280,16 +287,11 @@ def stop_listening(server):
 
 def reopen_logs(handler):
     """Go on in new files after a rotation has moved the old ones away; in the old ones if that cannot be."""
-    try:
-        for output in logging.root.handlers:
-            if isinstance(output, logging.FileHandler):
-                # The descriptor must stay: faulthandler keeps it, too.
-                with open(output.baseFilename, "a") as file:
-                    os.dup2(file.fileno(), output.stream.fileno(), inheritable=False)
-        if handler.access_log is not None:
-            handler.access_log.reopen()
-    except OSError as error:
-        log.error("cannot open %s again: %s", error.filename, error.strerror)
+    for opened in filter(None, (logs, handler.access_log)):
+        try:
+            opened.reopen()
+        except OSError as error:
+            log.error("cannot open %s again: %s", error.filename, error.strerror)
 
 
 def announce(server, args):

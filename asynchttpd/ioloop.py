@@ -55,14 +55,14 @@ FAIR_PERIOD = 1.0  # seconds after a slow turn in which each event has a turn of
 class EventMap(dict):
     """asyncore's map {descriptor: channel}, kept in step with a poller.
 
-    For callers: touch(fd), update_touched(), call_soon(function), close(), the list `every_second`, and `sweep_at` to
-    have the next sweep sooner. For loop(): poll(timeout), sweep(). To leave alone: the rest.
+    For callers: touch(fd), update_touched(), call_soon(function), close(), the lists `every_turn` and `every_second`,
+    and `sweep_at` to have the next sweep sooner. For loop(): poll(timeout), sweep(). To leave alone: the rest.
     """
 
     # Quicker to look up than what the dict of a dict's child has.
     __slots__ = (  # noqa: RUF023
         "poller", "interest", "touched", "fair_until", "calls", "wake_reader", "wake_writer", "woken",
-        "every_second", "sweep_at",
+        "every_turn", "every_second", "sweep_at",
     )  # fmt: skip
 
     def __init__(self):
@@ -76,6 +76,7 @@ class EventMap(dict):
         self.calls = collections.deque()  # functions waiting for the loop: append() and popleft() are atomic
         self.wake_reader = self.wake_writer = None
         self.woken = False  # has somebody written to the pipe since the calls were last run?
+        self.every_turn = []  # functions to call before the loop waits for events
         self.every_second = []  # functions that each sweep calls
         self.sweep_at = 0.0  # when to look for late channels next (time.monotonic())
 
@@ -117,6 +118,8 @@ class EventMap(dict):
     def poll(self, timeout):
         """Wait at most *timeout* seconds for events and hand them to their channels."""
         self.update_touched()
+        for function in self.every_turn:
+            function()
         if self.calls:
             timeout = 0
         limit = 1 if time.monotonic() < self.fair_until else EVENTS_PER_TURN

@@ -31,7 +31,7 @@ from collections.abc import Callable
 
 from asynchttpd import scoreboard
 
-log = logging.getLogger("prefork")
+log = logging.getLogger("httpd")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 TICK = 1.0  # seconds between two looks at the workers

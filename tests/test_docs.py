@@ -106,7 +106,7 @@ def test_server_prints_what_the_readme_shows(start):
 def line_of_the_start(text):
     """Return the line that tells where the server listens, without what differs from run to run."""
     line = re.search(r"^.* Serving HTTP on .*$", text, re.M)[0]
-    return re.sub(r"\d+(?! worker)|(?<=root ).*(?=/www)", "...", line)
+    return re.sub(r"[+-]?\d+(?! worker)|(?<=root ).*(?=/www)", "...", line)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
