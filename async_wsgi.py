@@ -101,6 +101,9 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     def handles(self, method):
         return method != "CONNECT" if self.mount() is None else super().handles(method)
 
+    def wants_body(self, method):
+        return self.mount() is None or super().wants_body(method)
+
     def handle_request(self):
         """Have the application answer; files, and `OPTIONS *` which asks about the server, are the parent's."""
         if self.path == "*" or (self.static_folders and self.mount()):

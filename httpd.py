@@ -29,6 +29,7 @@ import functools
 import http
 import io
 import logging
+import math
 import os
 import stat
 import sys
@@ -98,7 +99,7 @@ class HTTPChannel(Channel):
 
     A child answers; it defines, and this class calls:
       handle_request() -- the request is complete: make its answer. Also found here for it: end_response()
-      handles(method) -- are requests of this method answered? Asked before their body is read
+      handles(method), wants_body(method) -- are such requests answered, is their body read? Asked before it comes
       send_error(code, fields=...) -- make an answer that says what went wrong
     To override: respond(), and the class attributes below.
     """
@@ -109,12 +110,12 @@ class HTTPChannel(Channel):
     )  # fmt: skip
 
     access_log = None  # an accesslog.AccessLog: told of every answer
-    max_body = 100 * 1024 * 1024  # bytes of a request body; above it 413
+    max_body = 1024**3  # bytes of a request body; above it 413; 0: any number
     spool_limit = 512 * 1024  # bytes of a body kept in memory; above it a temporary file
 
     header_timeout = 10.0  # seconds for a whole head, from its first byte (or from connecting)
-    body_timeout = 10.0  # seconds of grace for a body ...
-    body_rate = 500  # ... plus one for every so many bytes received
+    body_timeout = 60.0  # seconds without a byte of a body; also how far a body may be behind ...
+    body_rate = 500  # ... so many bytes a second. What comes faster does not buy a longer silence
 
     ac_in_buffer_size = 16384  # bytes a recv; what one client's pipelined requests may cost the others
     body_buffer_size = 262144  # bytes a recv while a body comes in, which costs little more than copying
@@ -204,15 +205,15 @@ class HTTPChannel(Channel):
 
     def expect_body(self, length, wants_continue):
         """Get ready for a body of *length* bytes, None if it is chunked; refuse it while it is still to come."""
-        if length is not None and length > self.max_body:
-            raise HTTPError(413, f"body of more than {self.max_body} bytes")
+        limit = self.max_body or math.inf
+        if length is not None and length > limit:
+            raise HTTPError(413, f"body of more than {limit} bytes")
         if not self.handles(self.command):
             raise HTTPError(405, "no such method here")
         from asynchttpd.body import Body
 
-        self.state = BODY
-        self.body = Body(length, self.max_body, self.spool_limit)
-        self.deadline = self.body.started + self.body_timeout
+        self.body = Body(length, limit, self.spool_limit, self.server.reserve_spool, self.wants_body(self.command))
+        self.state, self.deadline = BODY, time.monotonic() + self.body_timeout
         self.ac_in_buffer_size = self.body_buffer_size
         self.set_terminator(length)  # None: asynchat hands on whatever comes
         if wants_continue and not self.ac_in_buffer:
@@ -220,11 +221,15 @@ class HTTPChannel(Channel):
             self.initiate_send()
 
     def collect_body(self, data):
+        now = time.monotonic()
+        self.deadline = min(self.deadline + len(data) / self.body_rate, now + self.body_timeout)
         self.body.add(data)
         decoder = self.body.decoder
         if decoder and decoder.done:
             self.ac_in_buffer = decoder.rest
             self.complete_request()
+        elif decoder:
+            self.early = decoder.rest  # chunks for another turn
 
     def complete_request(self):
         """Nothing of the request is missing: put aside what came behind it, and respond."""
@@ -237,7 +242,7 @@ class HTTPChannel(Channel):
         """Make the answer and send it. A child may put that off: while it keeps the state HANDLING nothing is read."""
         self.state, self.deadline = HANDLING, None
         if self.body:
-            self.body.file.seek(0)
+            self.body.rewind()
             del self.ac_in_buffer_size  # the class's again
             self.set_terminator(b"\r\n\r\n")
         self.attempt(self.handle_request)
@@ -346,13 +351,8 @@ class HTTPChannel(Channel):
     # What can go wrong, and what can be asked.
 
     def late(self):
-        """The deadline for a head or a body has passed; a body has more time, the more has come."""
-        if self.state is HEAD:
-            self.refuse(HTTPError(408, "head took too long"))
-        else:
-            self.deadline = self.body.started + self.body_timeout + self.body.received / self.body_rate
-            if self.deadline < time.monotonic():
-                self.refuse(HTTPError(408, "body took too long"))
+        """The deadline for a head or a body has passed."""
+        self.refuse(HTTPError(408, f"{'head' if self.state is HEAD else 'body'} took too long"))
 
     def drain(self, leave_at):
         Channel.drain(self, leave_at)
@@ -413,6 +413,12 @@ class AsyncHTTPRequestHandler(HTTPChannel):
     def handles(self, method):
         """Tell whether requests of *method* are answered; asked before their body is read."""
         return hasattr(self, "do_" + method)
+
+    def wants_body(self, method):
+        """Tell whether anybody reads the body of such a request. Ours do not, and what is not wanted is not kept."""
+        return getattr(type(self), "do_" + method) not in (
+            AsyncHTTPRequestHandler.do_GET, AsyncHTTPRequestHandler.do_HEAD, AsyncHTTPRequestHandler.do_OPTIONS,
+        )  # fmt: skip
 
     def allowed_methods(self):
         return ", ".join(name.removeprefix("do_") for name in dir(self) if name.startswith("do_"))

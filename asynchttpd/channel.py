@@ -25,6 +25,9 @@ from asynchttpd.producers import Aborted, close_producer, goes_by_sendfile
 
 log = logging.getLogger("httpd")
 
+# This file, or this system, is not for sendfile(): a file of /proc, a sandbox.
+SENDFILE_REFUSED = {errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOVERFLOW, errno.EOPNOTSUPP}
+
 
 class State(enum.Enum):
     IDLE = "waiting for a request"
@@ -39,7 +42,9 @@ class State(enum.Enum):
 IDLE, HEAD, BODY, HANDLING, SENDING, LINGERING, CLOSED = State
 
 # What a channel reports to that no listener has made.
-NO_LISTENER = types.SimpleNamespace(row=[0] * scoreboard.CELLS, requests=0, bytes=0, draining=False)
+NO_LISTENER = types.SimpleNamespace(
+    row=[0] * scoreboard.CELLS, requests=0, bytes=0, draining=False, reserve_spool=lambda size, free_space: True
+)
 
 
 class Channel(asynchat.async_chat):
@@ -75,7 +80,7 @@ class Channel(asynchat.async_chat):
     __slots__ = ("bytes_sent", "close_delimited", "counted", "deadline", "early", "input_left", "server", "state")
 
     turn_budget = 256 * 1024  # bytes sent to one client before the others have their turn
-    turn_time = 0.01  # seconds for requests that one client has pipelined, likewise
+    turn_time = 0.002  # seconds for what else one client has sent already, likewise: more requests, more chunks
 
     idle_timeout = 15.0  # seconds between two requests
     send_timeout = 30.0  # seconds in which the client takes not a single byte
@@ -182,6 +187,12 @@ class Channel(asynchat.async_chat):
         except ConnectionError:
             self.handle_close()
             return 0
+        except OSError as error:
+            if error.errno not in SENDFILE_REFUSED:
+                raise
+            log.info("%s: sendfile() refused (%s), reading instead", self.subject, error.strerror)
+            producer.by_sendfile = False
+            return 0
         if sent == 0:  # for ever: a loop that waits for more would spin
             raise Aborted("file was truncated while it was being sent")
         producer.left -= sent
@@ -192,7 +203,10 @@ class Channel(asynchat.async_chat):
     def handle_timeout(self):
         """The deadline of the current state has passed."""
         if self.state is HEAD or self.state is BODY:
-            self.late()
+            if self.has_input():  # a busy loop has not come to it yet
+                self.handle_read()
+            if (self.state is HEAD or self.state is BODY) and self.deadline <= time.monotonic():
+                self.late()
         elif self.state is not IDLE or not self.has_input():
             self.close()
 

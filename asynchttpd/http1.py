@@ -24,6 +24,7 @@ FIELD_COUNT_LIMIT = 100  # fields of one message, trailers counted apart; above 
 HEAD_LIMIT = 65536  # bytes of a head, and of a chunked body's trailers; above it 431
 BLANK_LIMIT = 16  # bytes of empty lines skipped before a request line; above it 400
 CHUNK_LINE_LIMIT = 4096  # bytes of one chunk-size line with its extensions; above it 400
+CHUNK_LINES_AT_ONCE = 512  # lines of a chunked body read in one go: 40,000 chunks of a byte may come in one recv
 LENGTH_DIGITS = 19  # digits of a Content-Length; more is 413 whatever the limit of the body
 
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -284,13 +285,13 @@ class ChunkedDecoder:
         self.pending = b""  # start of a line that has not ended yet
         self.trailers: list[str] = []
         self.done = False
-        self.rest = b""  # what came behind the body: the next request
+        self.rest = b""  # what came behind the body: the next request; not done, it is for the next decode()
 
     def decode(self, data: bytes) -> bytes:
         """Return the bytes of the body in *data*; raise HTTPError 400, 413 or 431."""
         data = self.pending + data
-        body, start = [], 0
-        while not self.done:
+        body, start, lines = [], 0, 0
+        while not self.done and lines < CHUNK_LINES_AT_ONCE:
             if self.missing:
                 piece = data[start : start + self.missing]
                 body.append(piece)
@@ -302,11 +303,12 @@ class ChunkedDecoder:
             if stop < 0:
                 break
             self.take_line(data[start:stop])
-            start = stop + 2
+            start, lines = stop + 2, lines + 1
             if start + self.missing > self.room:
                 raise HTTPError(413, "chunked body above the limit")
         self.room -= start
-        self.pending, self.rest = (b"", data[start:]) if self.done else (data[start:], b"")
+        is_cut = self.done or lines == CHUNK_LINES_AT_ONCE
+        self.pending, self.rest = (b"", data[start:]) if is_cut else (data[start:], b"")
         self.check_pending()
         return b"".join(body)
 

@@ -28,6 +28,8 @@ has at most the last, in a long batch of accepts.
 """
 
 import collections
+import contextlib
+import logging
 import os
 import select
 import signal
@@ -41,6 +43,8 @@ with warnings.catch_warnings():
     import asynchat
     import asyncore
 
+log = logging.getLogger("httpd")
+
 __all__ = ["WRITE_DELAY", "EventMap", "asynchat", "asyncore", "loop"]
 
 READ, WRITE = select.POLLIN, select.POLLOUT  # epoll's and poll's constants are the same numbers
@@ -49,6 +53,8 @@ EVENTS_PER_TURN = 64  # so that a sweep, or a new connection, never waits behind
 WRITE_BATCH = 32  # channels that write together at most: that brings most of the gain
 WRITE_DELAY = 0.001  # seconds that the first of them waits at most, unless a neighbour's work is slow
 SLOW_TURN = 0.01  # seconds; some sixty quick events take a fifth of it
+POLL_PAUSE = 0.1  # seconds until the next try when the system cannot tell of events
+STALL = 1.0  # seconds that a sweep may come too late; above it they are added to all deadlines
 FAIR_PERIOD = 1.0  # seconds after a slow turn in which each event has a turn of its own
 
 
@@ -123,7 +129,12 @@ class EventMap(dict):
         if self.calls:
             timeout = 0
         limit = 1 if time.monotonic() < self.fair_until else EVENTS_PER_TURN
-        ready = _poll(self.poller, timeout, limit)
+        try:
+            ready = _poll(self.poller, timeout, limit)
+        except OSError as error:  # the kernel is short of memory
+            log.error("cannot wait for events: %s", error.strerror)
+            time.sleep(POLL_PAUSE)
+            ready = []
         began = time.monotonic()
         write_at = began + WRITE_DELAY
         for fd, events, channel in [(fd, events, self.get(fd)) for fd, events in ready]:
@@ -131,13 +142,13 @@ class EventMap(dict):
                 os.read(fd, 4096)
             elif self.get(fd) is channel:  # else it is stale: the descriptor has been closed, perhaps used again
                 self.touched.add(fd)
-                asyncore.readwrite(channel, events)
+                self._guard(fd, channel, asyncore.readwrite, channel, events)
                 if len(self.touched) >= WRITE_BATCH or time.monotonic() > write_at:
                     self.update_touched()
                     write_at = time.monotonic() + WRITE_DELAY
         self.woken = False  # before the calls are counted: who comes later wakes us again
         for _ in range(len(self.calls)):
-            self.calls.popleft()()
+            self._call(self.calls.popleft())
         self.update_touched()
         # Nobody shall wait with an answer that is ready for a neighbour's slow work. Nor shall some always come first:
         # of several events in a turn, epoll next time puts those that are ready again in front of newer ones.
@@ -148,21 +159,42 @@ class EventMap(dict):
     def sweep(self):
         """Call handle_timeout() of every channel whose deadline has passed; ask strangers again."""
         now = time.monotonic()
+        # Stopped, or held up by an application, we have read nothing: that is not the clients' fault.
+        lost = now - self.sweep_at if self.sweep_at else 0.0
         self.sweep_at = now + SWEEP_INTERVAL
         for function in self.every_second:
-            function()
+            self._call(function)
         for fd, channel in list(self.items()):
             try:
                 deadline = channel.deadline
             except AttributeError:
                 self.touched.add(fd)
                 continue
-            if deadline is not None and deadline <= now:
-                try:
-                    channel.handle_timeout()
-                except Exception:
-                    channel.handle_error()
+            if deadline is None:
+                continue
+            if lost > STALL:
+                channel.deadline = deadline + lost
+            elif deadline <= now:
+                self._guard(fd, channel, timed_out, channel)
                 self.touched.add(fd)
+
+    def _call(self, function):
+        """Call *function*. What it raises is logged and ends neither the loop nor what stands behind it in line."""
+        try:
+            function()
+        except Exception:
+            log.exception("%r failed in the loop", function)
+
+    def _guard(self, fd, channel, function, *arguments):
+        """Call a *function* for *channel*. If even its handle_error() fails the channel is taken out by force."""
+        try:
+            function(*arguments)
+        except Exception:
+            log.exception("a channel failed, and so did its handle_error()")
+            if self.get(fd) is channel:
+                del self[fd]
+            with contextlib.suppress(Exception):
+                channel.socket.close()
 
     def _update(self, fd):
         channel, watched = self.get(fd), self.interest.get(fd)
@@ -170,7 +202,7 @@ class EventMap(dict):
             return  # it has closed since
         wants_to_write = channel.writable()
         if wants_to_write and channel.connected and not (watched and watched & WRITE):
-            asyncore.write(channel)
+            self._guard(fd, channel, asyncore.write, channel)
             if self.get(fd) is not channel:
                 return  # it has closed
             wants_to_write, watched = channel.writable(), self.interest.get(fd)  # it may be connected anew
@@ -180,11 +212,15 @@ class EventMap(dict):
         if wanted == watched:
             return
         # With no interest at all a reset or a hang-up is still reported.
-        if watched is None:
-            self.poller.register(fd, wanted)
+        try:
+            if watched is None:
+                self.poller.register(fd, wanted)
+            else:
+                self.poller.modify(fd, wanted)
+        except OSError:
+            self._guard(fd, channel, channel.handle_error)  # unwatched, it would be forgotten
         else:
-            self.poller.modify(fd, wanted)
-        self.interest[fd] = wanted
+            self.interest[fd] = wanted
 
     def _open_poller(self):
         self.poller = select.epoll() if hasattr(select, "epoll") else select.poll()
@@ -209,6 +245,13 @@ class EventMap(dict):
             os.close(self.wake_reader)
             os.close(self.wake_writer)
             self.poller = self.wake_reader = self.wake_writer = None
+
+
+def timed_out(channel):
+    try:
+        channel.handle_timeout()
+    except Exception:
+        channel.handle_error()
 
 
 if hasattr(select, "epoll"):

@@ -39,7 +39,8 @@ class Listener(asyncore.dispatcher):
     yields = 3  # times that a worker with more connections than another lets that one accept
     yield_time = 0.0003  # seconds it then sleeps if the other has none at all; longer, and a third takes too many
 
-    siblings = ()  # rows of all workers on the scoreboard
+    spool_total = None  # bytes of bodies on the disk, of all workers; None: a tenth of what is free at the first
+    siblings = ()  # rows of the other workers on the scoreboard
     max_requests = 0  # answers after which the process asks to be replaced; 0: never
     max_rss = 0  # bytes of memory, likewise
     deadline = None  # when to accept again (see ioloop)
@@ -134,6 +135,19 @@ class Listener(asyncore.dispatcher):
 
     def handle_error(self):
         log.exception("cannot accept a connection")
+
+    def reserve_spool(self, size, free_space):
+        """Tell whether bodies may take *size* more bytes of the disk, and count them; a negative size gives back.
+
+        free_space -- function that tells how many are free
+        """
+        if self.spool_total is None:
+            self.spool_total = max(free_space() // 10, self.handler.max_body)
+        taken = sum(row[scoreboard.SPOOLED] for row in (self.row, *self.siblings))
+        if size > 0 and taken + size > self.spool_total:
+            return False
+        self.row[scoreboard.SPOOLED] += size
+        return True
 
     # The worker's life.
 

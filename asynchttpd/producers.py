@@ -53,9 +53,11 @@ class SendfileProducer(FileProducer):
     A class of its own, since of any other file the descriptor may not give what more() does: a gzip file's, for one.
     """
 
+    by_sendfile = HAS_SENDFILE  # until it refuses
+
 
 def goes_by_sendfile(producer):
-    return HAS_SENDFILE and isinstance(producer, SendfileProducer) and producer.left
+    return isinstance(producer, SendfileProducer) and producer.by_sendfile and producer.left
 
 
 class ChunkedProducer:

@@ -8,11 +8,11 @@ before the first fork.
 
 import mmap
 
-PID, STARTED, STATE, CONNECTIONS, REQUESTS, BYTES, TURNED = range(7)  # cells of a row
+PID, STARTED, STATE, CONNECTIONS, REQUESTS, BYTES, TURNED, SPOOLED = range(8)  # cells of a row
 # PID 0: the row is free. STARTED: seconds since 1970. CONNECTIONS: that may bring another request.
-# REQUESTS, BYTES: answered and sent so far.
+# REQUESTS, BYTES: answered and sent so far. SPOOLED: bytes of bodies that it has in temporary files.
 # TURNED: milliseconds on time.monotonic() when the worker's loop last turned.
-CELLS = 7
+CELLS = 8
 
 FREE, BOOTING, SERVING, WORN, LEAVING = range(5)  # values of STATE; WORN: wants to be replaced
 

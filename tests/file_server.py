@@ -43,7 +43,7 @@ def failing_sendfile(out, file, offset, count, sendfile=os.sendfile):
 def main():
     variant = sys.argv.pop(1)
     if variant == "plain-reads":
-        producers.HAS_SENDFILE = False
+        producers.SendfileProducer.by_sendfile = False
     elif variant == "failing-disk":
         os.sendfile = failing_sendfile
     elif variant == "counting":

@@ -543,8 +543,23 @@ def test_tiny_chunks_cost_linear_time(size):
     data = b"1\r\nZ\r\n" * 20000
     with cpu_limit(3):  # quadratic work copies 120 kB for each piece: minutes
         decoder = http1.ChunkedDecoder(1000000)
-        body = b"".join(decoder.decode(data[start : start + size]) for start in range(0, len(data), size))
+        body = b"".join(decode_all(decoder, data[start : start + size]) for start in range(0, len(data), size))
     assert body == b"Z" * 20000
+
+
+def decode_all(decoder, data):
+    """Decode *data* and, in further goes, what the decoder leaves of many small chunks."""
+    body = decoder.decode(data)
+    while decoder.rest and not decoder.done:
+        body += decoder.decode(decoder.rest)
+    return body
+
+
+def test_many_small_chunks_are_left_for_another_turn():
+    decoder = http1.ChunkedDecoder(1000000)
+    first = decoder.decode(b"1\r\nZ\r\n" * 20000)
+    assert 0 < len(first) < 1000
+    assert len(first) * 6 + len(decoder.rest) == 120000
 
 
 def test_endless_data_in_one_byte_pieces_costs_linear_time():
