@@ -30,7 +30,7 @@ from asynchttpd import command_line, http1
 from asynchttpd.answer import Answer, guarded, wraps_plain_file
 from asynchttpd.channel import CLOSED, SENDING
 from asynchttpd.http1 import HTTPError
-from asynchttpd.loading import NoApplication, import_late, load_app
+from asynchttpd.loading import NoApplication, import_late, load_app, parse_spec
 from asynchttpd.producers import Aborted, SendfileProducer
 from asynchttpd.threads import Job
 from httpd import log
@@ -135,6 +135,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         environ = self.server.environ.copy()
         environ["REQUEST_METHOD"] = self.command
         environ["SCRIPT_NAME"], environ["PATH_INFO"], environ["QUERY_STRING"] = self.script_name, path, query
+        environ["REQUEST_URI"] = environ["RAW_URI"] = self.path  # as it came: with %2F told from a slash
         environ["SERVER_PROTOCOL"] = self.request_version
         environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = self.addr[0].removeprefix("::ffff:"), str(self.addr[1])
         environ["wsgi.input"] = self.rfile
@@ -392,8 +393,10 @@ def add_application_options(group):
 
 
 def app_spec(text):
-    if not re.fullmatch(r"\w+(\.\w+)*(:\w+(\.\w+)*(\(\))?)?", text):
-        raise argparse.ArgumentTypeError(f"not a module:callable: {text!r}")
+    try:
+        parse_spec(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return text
 
 

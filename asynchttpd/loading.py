@@ -9,7 +9,10 @@ functions import by name cannot be forgotten: a json.py or datetime.py of the ap
 import importlib
 import importlib.machinery
 import os
+import re
 import sys
+
+SPEC = re.compile(r"([\w-]+(?:\.[\w-]+)*)(?::(\w+(?:\.\w+)*)(\(.*\))?)?")  # a file's name may have dashes
 
 # What our functions import when an option is in use. Not the top of a file: what stands there has been imported by now.
 LATE = {
@@ -43,15 +46,45 @@ def import_late(args):
     return set(sys.modules) - loaded
 
 
-def load_app(spec, late=frozenset()):
-    """Return the application that *spec* names: "module:name", "module:object.name" or "module:factory()".
+def parse_spec(spec):
+    """Return (module, dotted name in it, arguments to call that with) from *spec*, without importing anything.
 
-    "module" alone means "module:application".
+    Such as "module:name", "module:object.name", or "module:factory('a', size=1)" with literals as arguments. "module"
+    alone means "module:application". The arguments are a pair (positional, by name); None: it is not to be called.
+    Raise ValueError.
+    """
+    match = SPEC.fullmatch(spec)
+    if match is None:
+        raise ValueError(f"not a module:callable: {spec!r}")
+    module, name, call = match.groups()
+    return module, name or "application", call and parse_arguments(call)
+
+
+def parse_arguments(text):
+    """Return ([1], {"a": 2}) from "(1, a=2)"; raise ValueError for what is no call with literals."""
+    if text == "()":
+        return [], {}
+    import ast
+
+    try:
+        call = ast.parse("f" + text, mode="eval").body
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+            raise ValueError("more than a call")
+        named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+        if None in named:
+            raise ValueError("** in a call")
+        return [ast.literal_eval(argument) for argument in call.args], named
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"not a module:callable: the arguments {text} must be literals") from error
+
+
+def load_app(spec, late=frozenset()):
+    """Return the application that *spec* names (see parse_spec).
+
     late -- what import_late() has returned
     Raise NoApplication if there is none; an exception inside the module goes on with its traceback.
     """
-    module_name, _, expression = spec.partition(":")
-    expression = expression or "application"
+    module_name, dotted_name, arguments = parse_spec(spec)
     folder = os.getcwd()
     for name in late - {name.partition(".")[0] for names in LATE.values() for name in names}:
         if "." not in name and importlib.machinery.PathFinder.find_spec(name, [folder]):
@@ -64,12 +97,13 @@ def load_app(spec, late=frozenset()):
         if not (module_name + ".").startswith(f"{error.name}."):
             raise  # the module is there; one that it imports is not
         raise NoApplication(f"no module named {error.name!r}") from None
-    for name in expression.removesuffix("()").split("."):
+    for name in dotted_name.split("."):
         if not hasattr(found, name):
             raise NoApplication(f"{module_name!r} has no {name!r} ({spec})")
         found = getattr(found, name)
-    if expression.endswith("()"):
-        found = found()
+    if arguments is not None:
+        positional, named = arguments
+        found = found(*positional, **named)
     if not callable(found):
         raise NoApplication(f"{spec} is not callable")
     return found

@@ -7,6 +7,9 @@ import signal
 import sys
 import time
 
+STANDARD_LIBRARY = os.path.join(os.path.dirname(os.path.abspath(os.__file__)), "")
+PACKAGE_FOLDERS = {"site-packages", "dist-packages"}  # the latter is Debian's
+
 log = logging.getLogger("httpd")
 
 
@@ -30,11 +33,10 @@ def watch_sources(interval=0.5):
 
 def source_times():
     """Return {path: time of last change} of what is loaded and not installed, and of the Python files beside it."""
-    installed = (sys.prefix, sys.base_prefix)
     loaded = {
         os.path.abspath(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)
     }
-    files = {path for path in loaded if not path.startswith(installed)}
+    files = {path for path in loaded if not is_installed(path)}
     for folder in {os.path.dirname(path) for path in files}:
         files.update(glob.glob(os.path.join(folder, "*.py")))
     times = {}
@@ -44,3 +46,8 @@ def source_times():
         except OSError:
             times[path] = None  # deleted, or just being replaced by an editor
     return times
+
+
+def is_installed(path):
+    """Tell whether *path* is Python's, or a package's. A project's own may well be below sys.prefix, too."""
+    return path.startswith(STANDARD_LIBRARY) or not PACKAGE_FOLDERS.isdisjoint(path.split(os.sep))

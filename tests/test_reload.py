@@ -2,6 +2,8 @@
 
 import os
 import sys
+import sysconfig
+import venv
 
 import pytest
 from conftest import ROOT, running_servers, wait_until
@@ -21,6 +23,25 @@ def site(tmp_path):
     (tmp_path / "greeter.py").write_text(SOURCE)
     (tmp_path / "greeting.py").write_text('GREETING = b"one"\n')
     return tmp_path
+
+
+@pytest.mark.parametrize("folder", ["env-app", "env/src"])
+def test_project_beside_or_inside_its_virtual_environment_is_reloaded(connect, tmp_path, folder):
+    """The paths of both begin with the same text, but the project is not installed."""
+    venv.create(tmp_path / "env", symlinks=True)
+    site = tmp_path / folder
+    site.mkdir()
+    (site / "greeter.py").write_text(SOURCE)
+    (site / "greeting.py").write_text('GREETING = b"one"\n')
+    python = tmp_path / "env" / "bin" / "python"
+    command = [python, "-B", ROOT / "async_wsgi.py", "--port", "0", "--reload", "greeter:application"]
+    # asyncore, which Python 3.12 and later do not bring
+    environ = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
+    with running_servers(tmp_path) as servers:
+        server = servers(command, cwd=site, env=environ).wait_started()
+        wait_for_body(connect, server, b"one")
+        change(site / "greeting.py", 'GREETING = b"two"\n')
+        wait_for_body(connect, server, b"two")
 
 
 @pytest.fixture

@@ -143,6 +143,14 @@ def test_environ_variables_are_native_strings(client):
     assert found["HTTP_X_LATIN"][1] == "\xe9\xff"
 
 
+def test_target_is_there_as_it_came(client):
+    client.send(b"GET /environment/a%2Fb%20c//d/..?e=%2F&f HTTP/1.1\r\nHost: a\r\n\r\n")
+    found = json.loads(client.read_answer().body)
+    assert found["REQUEST_URI"] == found["RAW_URI"] == ["str", "/environment/a%2Fb%20c//d/..?e=%2F&f"]
+    found = facts(client, "http://other/environment/%2F?x")
+    assert (found["RAW_URI"], found["HTTP_HOST"]) == ("/environment/%2F?x", "other")
+
+
 @pytest.mark.parametrize(
     ("sent", "path", "query"),
     [
@@ -829,19 +837,31 @@ def module(tmp_path):
         "        return [b'found']\n"
         "application = Site.app\n"
         "number = 5\n"
-        "def make():\n"
-        "    return application\n"
+        "def make(name='found', size=1, loud=False):\n"
+        "    def made(environ, start_response):\n"
+        "        start_response('200 OK', [])\n"
+        "        return [(name.upper() if loud else name).encode() * size]\n"
+        "    return made\n"
     )
+    (tmp_path / "dashes-in-name.py").write_text("from site_of_test import application")
     (tmp_path / "raises.py").write_text("raise ValueError('at import')\n")
     (tmp_path / "misses.py").write_text("import no_such_module_either\n")
     return tmp_path
 
 
 @pytest.mark.parametrize(
-    "spec", ["site_of_test", "site_of_test:application", "site_of_test:Site.app", "site_of_test:make()"]
+    ("spec", "body"),
+    [
+        ("site_of_test", b"found"),
+        ("site_of_test:application", b"found"),
+        ("site_of_test:Site.app", b"found"),
+        ("site_of_test:make()", b"found"),
+        ('site_of_test:make("a(b)", 2, loud=True)', b"A(B)A(B)"),
+        ("dashes-in-name:application", b"found"),
+    ],
 )
-def test_application_is_found(start, connect, module, spec):
-    assert connect(start("async_wsgi.py", spec, cwd=module)).get("/").body == b"found"
+def test_application_is_found(start, connect, module, spec, body):
+    assert connect(start("async_wsgi.py", spec, cwd=module)).get("/").body == body
 
 
 @pytest.mark.parametrize(
@@ -852,7 +872,15 @@ def test_application_is_found(start, connect, module, spec):
         ("site_of_test:Site.nothing", "has no 'nothing'"),
         ("site_of_test:number", "is not callable"),
         ("site_of_test:app:app", "not a module:callable"),
-        ("site-of-test", "not a module:callable"),
+        ("site-of-test", "no module named 'site-of-test'"),
+        ("site_of_test:Site-app", "not a module:callable"),
+        ("site_of_test:make(open('x'))", "not a module:callable"),
+        ("site_of_test:make(number)", "not a module:callable"),
+        ("site_of_test:make(*[1])", "not a module:callable"),
+        ("site_of_test:make(**{'size': 1})", "not a module:callable"),
+        ("site_of_test:make(1)(2)", "not a module:callable"),
+        ("site_of_test:make(1", "not a module:callable"),
+        ("site_of_test:make() or make()", "not a module:callable"),
     ],
 )
 def test_application_that_is_not_there_is_one_line(module, spec, message):
