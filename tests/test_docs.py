@@ -135,3 +135,10 @@ def members_of_classes():
         return names_under(nodes[name]).union(*(members(parent) for parent in parents if parent in nodes))
 
     return {name: members(name) for name in nodes}
+
+
+@pytest.mark.parametrize("picture", sorted((ROOT / "docs").glob("*.svg")), ids=lambda picture: picture.name)
+def test_functions_that_a_picture_names_exist(picture):
+    code = [ROOT / "httpd.py", ROOT / "async_wsgi.py", *(ROOT / "asynchttpd").glob("*.py")]
+    defined = set().union(*(names_in(path) for path in code))
+    assert set(re.findall(r"(\w+)\(\)", picture.read_text())) <= defined
