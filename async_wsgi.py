@@ -26,7 +26,7 @@ import time
 from wsgiref.util import FileWrapper
 
 import httpd
-from asynchttpd import command_line, http1
+from asynchttpd import command_line, http1, running
 from asynchttpd.answer import Answer, guarded, wraps_plain_file
 from asynchttpd.channel import CLOSED, SENDING
 from asynchttpd.http1 import HTTPError
@@ -453,7 +453,7 @@ def run():
         except RuntimeError as error:
             command_line.fail(1, f"--threads {args.threads}: {error}")
 
-    command_line.serve(args, AsyncWSGIServer, AsyncWSGIRequestHandler, boot)
+    running.serve(args, AsyncWSGIServer, AsyncWSGIRequestHandler, boot)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ listing.py      a folder as a page
 ioloop.py       the loop under asyncore's channels
 prefork.py      one master process, several workers on one socket; scoreboard.py is what they tell each other
 accesslog.py    one line for each answer; logs.py is the way of lines to a file that may be full, or a reader stuck
-command_line.py the options, and the life of master and workers
+command_line.py the options; running.py is the life of master and workers with them
 
 What only some servers ever need, such as listing.py, is imported where it is used: at the top it would be a third of
 the time to start, and of the memory of each worker.
@@ -35,7 +35,7 @@ import stat
 import sys
 import time
 
-from asynchttpd import accesslog, command_line, conditional, files, http1
+from asynchttpd import accesslog, command_line, conditional, files, http1, running
 from asynchttpd.channel import BODY, CLOSED, HANDLING, HEAD, IDLE, LINGERING, SENDING, Channel
 from asynchttpd.files import url_normalize
 from asynchttpd.http1 import HTTPError
@@ -675,7 +675,7 @@ def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, bo
 
     boot -- function(server) that each worker calls before it serves
     """
-    command_line.serve(args or parse_args(), server_class, handler, boot)
+    running.serve(args or parse_args(), server_class, handler, boot)
 
 
 if __name__ == "__main__":

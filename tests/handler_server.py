@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpd
-from asynchttpd import command_line, ioloop
+from asynchttpd import ioloop, running
 from asynchttpd.ioloop import asynchat
 
 
@@ -259,7 +259,7 @@ def main():
     handler, settings = globals()[sys.argv[1]], json.loads(sys.argv[2])
     set_attributes(handler, settings.get("handler", {}))
     ioloop.SWEEP_INTERVAL = settings.get("sweep", 0.05)
-    command_line.raise_descriptor_limit()
+    running.raise_descriptor_limit()
     if "descriptors" in settings:
         resource.setrlimit(resource.RLIMIT_NOFILE, (settings["descriptors"],) * 2)
     logging.basicConfig(level=settings.get("log", "INFO"), format="%(levelname)s %(name)s: %(message)s")

@@ -41,6 +41,7 @@ TESTS = {
     "body": "limits connection files",
     "channel": HANDLER,
     "command_line": "command_line accesslog prefork files wsgi",
+    "running": "command_line accesslog prefork files wsgi",
     "conditional": "conditional files",
     "files": f"{ANSWER} connection",
     "http1": "http1 patterns connection limits corpus",

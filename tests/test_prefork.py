@@ -442,19 +442,19 @@ BOARD = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 import httpd
-from asynchttpd import command_line, prefork, scoreboard
+from asynchttpd import prefork, running, scoreboard
 args = httpd.parse_args(["-w", "2", "-r", sys.argv[1] + "/www"])
-command_line.configure(httpd.AsyncHTTPRequestHandler, args)
+running.configure(httpd.AsyncHTTPRequestHandler, args)
 server, board = httpd.AsyncServer(port=0), scoreboard.make_board(8)
 
 def show():
     print(json.dumps([list(row) for row in board]), flush=True)
 
 master = prefork.Master(
-    lambda row, ready: command_line.work(server, args, board, row, None, ready), 2, board, server.close, show
+    lambda row, ready: running.work(server, args, board, row, None, ready), 2, board, server.close, show
 )
 master.catch_signals()
-command_line.announce(server, args)
+running.announce(server, args)
 sys.exit(master.run())
 """
 PID, STARTED, STATE, CONNECTIONS, REQUESTS, BYTES, TURNED = range(7)
