@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, ROOT, group_members, python_command, running_servers, wait_until
-from hypothesis import given
-from hypothesis import strategies as st
+from properties import given, st
 
 from asynchttpd import accesslog
 

@@ -5,8 +5,7 @@ import signal
 from contextlib import contextmanager
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from properties import given, st
 
 from asynchttpd import http1
 from asynchttpd.http1 import HTTPError

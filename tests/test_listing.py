@@ -8,8 +8,7 @@ from urllib.parse import unquote_to_bytes, urljoin
 
 import pytest
 from conftest import python_command, running_servers
-from hypothesis import given
-from hypothesis import strategies as st
+from properties import given, st
 
 from asynchttpd import listing
 

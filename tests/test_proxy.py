@@ -12,8 +12,7 @@ import subprocess
 import pytest
 import requests
 from conftest import ROOT, python_command, running_servers, wait_until
-from hypothesis import given
-from hypothesis import strategies as st
+from properties import given, st
 from test_wsgi import TESTS
 
 from asynchttpd.proxy import Hop, client_of
