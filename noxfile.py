@@ -6,6 +6,8 @@ What follows "--" goes to pytest:
     nox -s tests-3.12 -- -k head
 """
 
+import pathlib
+
 import nox
 
 nox.options.sessions = ["lint", "tests"]
@@ -58,6 +60,15 @@ def coverage(session):
     session.run("coverage", "run", "-m", "pytest", *QUICK, *session.posargs, success_codes=[0, 1], interrupt_timeout=20)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
+
+
+@nox.session
+def packages(session):
+    """Build sdist and wheel and check both; into dist/ or the folder given after "--"."""
+    session.install("build", "twine")
+    (folder,) = session.posargs or ["dist"]
+    session.run("python", "-m", "build", "--outdir", folder)
+    session.run("twine", "check", "--strict", *(str(path) for path in pathlib.Path(folder).iterdir()))
 
 
 @nox.session
