@@ -1,28 +1,28 @@
 """An asynchronous HTTP/1.1 file server on asyncore and asynchat: `python httpd.py -r www -w 4`.
 
-This is the HTTP story from top to bottom. A listening socket (AsyncServer) makes one channel for every connection.
-The channel collects a request (HTTPChannel), has a do_* method answer it (AsyncHTTPRequestHandler), and sends the
-answer as fast as the client takes it. Nothing here waits: whatever cannot go on at once returns to the loop, which
-comes back when the socket is ready.
+This is the HTTP story from top to bottom. A listening socket (AsyncServer) makes one channel for each connection.
+The channel collects a request (HTTPChannel), calls a do_* method to answer it (AsyncHTTPRequestHandler), and sends the
+answer as fast as the client takes it. Nothing here waits: code that cannot go on at once returns to the loop, and the
+loop calls it again when the socket is ready.
 
-The parts this stands on are in asynchttpd/, one subject a file, and can be understood alone:
+It stands on the parts in asynchttpd/. Each file there has one subject, and you can read it alone:
 channel.py      one connection: bytes, turns, deadlines, and its end
-listener.py     the door: accepting, making room, draining
+listener.py     the listening socket: accepting, making room, draining
 producers.py    what makes a body piece by piece
-http1.py        what bytes are a request, and where it ends (RFC 9112)
+http1.py        which bytes are a request, and where it ends (RFC 9112)
 body.py         a request's body while it comes in
 files.py        from a path to an open file inside the root, and what it is
-conditional.py  has the client got this already, which part does it want (RFC 9110 §13, §14)
+conditional.py  does the client have this already, and which part does it want (RFC 9110 §13, §14)
 listing.py      a folder as a page
 ioloop.py       the loop under asyncore's channels
 prefork.py      one master process, several workers on one socket; scoreboard.py is what they tell each other
 accesslog.py    one line for each answer; logs.py is the way of lines to a file that may be full, or a reader stuck
 command_line.py the options; running.py is the life of master and workers with them
 
-What only some servers ever need, such as listing.py, is imported where it is used: at the top it would be a third of
-the time to start, and of the memory of each worker.
+Modules that only some servers need, such as listing.py, are imported where they are used. At the top they would take a
+third of the time to start, and of each worker's memory.
 
-Not here: TLS, HTTP/2, compression on the fly, CGI. See docs/rfc.md for what HTTP asks for and where it is done.
+Not here: TLS, HTTP/2, compression on the fly, CGI. docs/rfc.md lists what HTTP asks for, and the code that does it.
 """
 
 import functools
@@ -53,7 +53,7 @@ from asynchttpd.producers import (
 
 log = logging.getLogger("httpd")
 
-# The handout's names that are parts: they are found here, too.
+# The handout's names, also those that are defined in a part.
 __all__ = ["AsyncHTTPRequestHandler", "AsyncHTTPServer", "AsyncServer", "FileProducer", "url_normalize"]
 
 # Only pure functions are remembered: the answer for a second never changes.
@@ -61,13 +61,13 @@ http_date = functools.lru_cache(maxsize=256)(conditional.http_date)
 
 
 class AsyncServer(Listener):
-    """The listening socket: makes a channel for every connection.
+    """The listening socket: makes a channel for each connection.
 
     host, port -- where to listen; port 0 lets the system choose
     handler -- class of the channels; by default AsyncHTTPRequestHandler, below
     map -- an EventMap (ioloop.py); by default asyncore's own
 
-    Raise OSError when the address cannot be had.
+    Raise OSError if it cannot listen there.
     """
 
     def __init__(self, host="127.0.0.1", port=9000, handler=None, map=None):
@@ -92,13 +92,13 @@ AsyncHTTPServer = AsyncServer  # the handout's other name
 
 
 class HTTPChannel(Channel):
-    """One connection that speaks HTTP: requests come in one after the other, and leave answered.
+    """One connection that speaks HTTP: requests come in one after the other, and answers go out in the same order.
 
-    Channel, whose picture has the states, moves the bytes. Here is what they mean: where a request begins and ends,
-    what is wrong with it, and whether another may follow.
+    Its parent Channel moves the bytes, and shows the states in a picture. This class knows what the bytes mean: where a
+    request begins and ends, what is wrong with it, and whether another may follow.
 
-    A child answers; it defines, and this class calls:
-      handle_request() -- the request is complete: make its answer. Also found here for it: end_response()
+    A child makes the answers. It defines, and this class calls:
+      handle_request() -- the request is complete: make its answer; end_response() is called next
       handles(method), wants_body(method) -- are such requests answered, is their body read? Asked before it comes
       send_error(code, fields=...) -- make an answer that says what went wrong
     To override: respond(), and the class attributes below.
@@ -109,7 +109,7 @@ class HTTPChannel(Channel):
         "close_connection", "status", "head", "length", "bodiless", "chunked", "unsent", "head_sent",
     )  # fmt: skip
 
-    access_log = None  # an accesslog.AccessLog: told of every answer
+    access_log = None  # an accesslog.AccessLog that gets an entry for each answer
     max_body = 1024**3  # bytes of a request body; above it 413; 0: any number
     spool_limit = 512 * 1024  # bytes of a body kept in memory; above it a temporary file
 
@@ -129,7 +129,7 @@ class HTTPChannel(Channel):
         self.wait_for_request(self.header_timeout)
 
     def reset_request(self):
-        """Forget everything about one request. With keep-alive whatever stays is a leak between strangers."""
+        """Forget everything about one request: on a kept connection the next one may come from somebody else."""
         self.command = self.path = self.request_version = ""
         self.headers = self.body = None  # no headers: no request has been understood
         self.close_connection = False  # after this answer
@@ -166,7 +166,7 @@ class HTTPChannel(Channel):
         self.parse_request()
 
     def parse_request(self):
-        """A head, or the body behind it, is complete: go on with the other or handle the request."""
+        """A head, or the body behind it, is complete: wait for the body, or handle the request."""
         if self.state is BODY:
             self.complete_request()
         elif not self.pieces:
@@ -181,7 +181,7 @@ class HTTPChannel(Channel):
                 self.expect_body(length, wants_continue)
 
     def skip_blank(self, data):
-        """Return *data* without empty lines at its start; a few before a request are tolerated (RFC 9112 §2.2)."""
+        """Return *data* without the empty lines at its start; a few before a request are allowed (RFC 9112 §2.2)."""
         rest = data.lstrip(b"\r\n")
         self.blank_bytes += len(data) - len(rest)
         if self.blank_bytes > http1.BLANK_LIMIT:
@@ -204,7 +204,7 @@ class HTTPChannel(Channel):
             self.began = time.monotonic()
 
     def expect_body(self, length, wants_continue):
-        """Get ready for a body of *length* bytes, None if it is chunked; refuse it while it is still to come."""
+        """Wait for a body of *length* bytes, None if it is chunked; if it is unwanted, refuse it before it has come."""
         limit = self.max_body or math.inf
         if length is not None and length > limit:
             raise HTTPError(413, f"body of more than {limit} bytes")
@@ -232,14 +232,14 @@ class HTTPChannel(Channel):
             self.early = decoder.rest  # chunks for another turn
 
     def complete_request(self):
-        """Nothing of the request is missing: put aside what came behind it, and respond."""
+        """The request is complete: set aside what came behind it, and respond."""
         self.hold_input()
         self.respond()
 
-    # It is handled.
+    # The request is handled.
 
     def respond(self):
-        """Make the answer and send it. A child may put that off: while it keeps the state HANDLING nothing is read."""
+        """Make the answer and send it. A child may do so later: as long as the state is HANDLING nothing is read."""
         self.state, self.deadline = HANDLING, None
         if self.body:
             self.body.rewind()
@@ -249,7 +249,7 @@ class HTTPChannel(Channel):
         self.end_response()
 
     def attempt(self, function, *arguments):
-        """Call *function*. What it raises becomes an error answer, or cuts one that is under way."""
+        """Call *function*. If it raises, answer with an error, or cut off the answer that is under way."""
         try:
             function(*arguments)
         except HTTPError as error:
@@ -265,13 +265,13 @@ class HTTPChannel(Channel):
                 self.send_error(500)
 
     def refuse(self, error):
-        """Answer with *error* a request that was not read, or not handled, to its end; then close."""
+        """Answer a request with *error* before it was read or handled to its end; then close."""
         log.debug("%s refused: %s", self.client, error.reason)
         self.state, self.deadline = HANDLING, None
         self.close_connection = self.input_left = True
         self.early = self.ac_in_buffer = b""
         if b"".join(self.pieces).startswith(b"HEAD "):
-            self.command = "HEAD"  # also the answer to a malformed one has no content
+            self.command = "HEAD"  # the answer to a malformed HEAD has no content, either
         self.pieces.clear()
         self.send_error(error.status)
         self.end_response()
@@ -279,7 +279,7 @@ class HTTPChannel(Channel):
     # The answer goes out.
 
     def queue_unsent(self):
-        """Hand what is made of the answer on to be sent, in one piece."""
+        """Join the pieces made so far, and queue them to be sent together."""
         data = b"".join(self.unsent)
         self.unsent.clear()
         if data:
@@ -287,7 +287,7 @@ class HTTPChannel(Channel):
             self.producer_fifo.append(data)
 
     def end_response(self):
-        """The answer is made. What of it cannot be sent now is sent when the loop says so."""
+        """The answer is made: from now on the loop sends it."""
         if self.state is not HANDLING:
             return  # closed meanwhile
         if self.status is None and not self.unsent and not self.producer_fifo:
@@ -299,21 +299,21 @@ class HTTPChannel(Channel):
         if self.close_connection:
             self.uncount()
         self.state = SENDING
-        # An answer to GET waits until the turn ends, when all are sent together (ioloop.py). What must not be asked a
-        # second time, such as a POST, is answered at once: a neighbour's application may kill this worker. So is one
-        # behind which another has come already: handle_read() goes on with that only when this answer has left.
+        # An answer to GET waits for the end of the turn, when all answers leave together (ioloop.py). Others leave at
+        # once: if a neighbour's application kills this worker, the client must not repeat a POST. So do answers to
+        # requests behind which another has come: handle_read() goes on with that one only when this answer has left.
         if self.early or self.command != "GET":
             self.initiate_send()
 
     def queue_emptied(self):
-        """All that was queued has left: an answer, or the part of it that is made."""
+        """Everything in the queue has left: a whole answer, or the part of it that has been made."""
         if self.state is SENDING:
             self.response_sent()
 
     def response_sent(self):
-        """The last byte has left: on to the next request, or close."""
+        """The last byte has left: wait for the next request, or close."""
         self.log_request()
-        self.state = IDLE  # or close() would take the answer for one that is cut off
+        self.state = IDLE  # else close() would log the answer as cut off
         if self.body:
             self.body.close()
         closing, version, headers = self.close_connection, self.request_version, self.headers
@@ -323,10 +323,10 @@ class HTTPChannel(Channel):
         elif self.input_left or self.early or headers is None or http1.keep_alive(version, headers):
             self.linger()
         else:
-            self.close()  # a client that asked for it sends nothing more
+            self.close()  # a client that has asked for this sends nothing more
 
     def log_request(self, aborted=False):
-        """Take note of an answer that has been sent, or of one that was cut off."""
+        """Count and log an answer that has been sent or cut off."""
         self.server.requests += 1
         self.server.bytes += self.bytes_sent
         if log.isEnabledFor(logging.DEBUG):
@@ -368,7 +368,7 @@ class HTTPChannel(Channel):
 
     @property
     def subject(self):
-        """What the log calls the request under way."""
+        """The request under way, as the log names it."""
         return f'{self.client} "{self.command} {self.path}"'
 
     @property
@@ -378,11 +378,11 @@ class HTTPChannel(Channel):
 
 
 class AsyncHTTPRequestHandler(HTTPChannel):
-    """Answers the requests of one connection: the methods do_GET, do_PUT ..., and the words they answer with.
+    """Answers the requests of one connection with its methods do_GET, do_HEAD ...
 
-    As with http.server a method finds `command`, `path`, `headers`, `rfile` (the whole body) and answers with
-    send_response, send_header, end_headers, then `wfile.write(bytes)` or push(bytes) or push_with_producer(producer).
-    Without a Content-Length of its own the body is chunked.
+    As with http.server, such a method finds `command`, `path`, `headers` and `rfile` (the whole body). It answers with
+    send_response, send_header, end_headers, then `wfile.write(bytes)`, push(bytes) or push_with_producer(producer).
+    If it sends no Content-Length, the body is chunked.
 
     For callers: AsyncHTTPRequestHandler(sock) in a map of asyncore; AsyncServer does that.
     To override: do_<METHOD>, handle_request, send_head, translate_path, push_with_producer, and the class attributes.
@@ -391,9 +391,9 @@ class AsyncHTTPRequestHandler(HTTPChannel):
     __slots__ = ()
 
     root = "."  # folder that is served
-    listing = False  # answer for a folder without index.html with a list of its entries?
-    follow_symlinks = False  # serve what symbolic links outside the root lead to?
-    cache = "no-cache"  # Cache-Control of files: kept, but asked about each time
+    listing = False  # answer with a list of entries for a folder without index.html?
+    follow_symlinks = False  # serve symbolic links that lead out of the root?
+    cache = "no-cache"  # Cache-Control of files: clients may keep them, but ask each time
     extra_fields = ()  # lines such as "Access-Control-Allow-Origin: *" for every answer
     coding_suffixes = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}  # of precompressed siblings
     server_version = "asynchttpd"
@@ -411,7 +411,7 @@ class AsyncHTTPRequestHandler(HTTPChannel):
         method()
 
     def handles(self, method):
-        """Tell whether requests of *method* are answered; asked before their body is read."""
+        """Tell whether there is a do_<METHOD> for this method; called before a body is read."""
         return hasattr(self, "do_" + method)
 
     def wants_body(self, method):
@@ -424,7 +424,7 @@ class AsyncHTTPRequestHandler(HTTPChannel):
         return ", ".join(name.removeprefix("do_") for name in dir(self) if name.startswith("do_"))
 
     def send_error(self, code, message=None, fields=None):
-        """Answer with status *code*, its page and more *fields* (a dict); what was to be sent until now is dropped."""
+        """Answer with status *code*, its page and more *fields* (a dict) in place of what was made so far."""
         media_type, body = self.error_page(code)
         self.unsent.clear()
         self.send_response(code, message)
@@ -448,7 +448,7 @@ class AsyncHTTPRequestHandler(HTTPChannel):
         self.length = None
 
     def send_header(self, keyword, value):
-        """Add a field to the head; raise ValueError for one that would break it apart."""
+        """Add a field to the head; raise ValueError if it would break the head apart."""
         line = http1.field_line(keyword, value)
         keyword = keyword.lower()
         if keyword == "content-length":
@@ -459,7 +459,7 @@ class AsyncHTTPRequestHandler(HTTPChannel):
             self.close_connection = True  # end_headers() says so
 
     def send_length(self, length):
-        """Add a Content-Length of so many bytes to the head."""
+        """Add Content-Length to the head; *length* in bytes."""
         self.length = length
         self.head.append(f"Content-Length: {length}")
 
@@ -486,19 +486,19 @@ class AsyncHTTPRequestHandler(HTTPChannel):
         return self
 
     def write(self, data):
-        """As in `wfile.write(data)`: queue bytes of the body."""
+        """Queue bytes of the body, as in `wfile.write(data)`; return how many."""
         self.push(data)
         return len(data)
 
     def push(self, data):
-        """Queue bytes of the body; they leave together with the head when the method has returned."""
+        """Queue bytes of the body; they leave with the head when the do_* method has returned."""
         if not self.bodiless:
             self.unsent.append(chunk(data) if self.chunked else data)
 
     def push_with_producer(self, producer):
-        """Queue a producer, more() of which makes the rest of the body; its first piece travels with the head.
+        """Queue a producer, whose more() makes the rest of the body. Its first piece travels with the head.
 
-        Not so what sendfile() takes: to read it and join it with the head costs more than a send of its own.
+        Except for sendfile(): reading a piece and joining it with the head costs more than a separate send.
         """
         if not self.bodiless and not goes_by_sendfile(producer):
             try:
@@ -509,7 +509,7 @@ class AsyncHTTPRequestHandler(HTTPChannel):
         self.queue_producer(producer)
 
     def queue_producer(self, producer):
-        """Queue a producer that is asked for its first piece when everything before has left; not one that is empty."""
+        """Queue a producer, asked for its first piece when all before it has left; close one that is not needed."""
         if self.bodiless or getattr(producer, "left", None) == 0 or self.state is CLOSED:
             close_producer(producer)
         else:
@@ -536,9 +536,9 @@ class AsyncHTTPRequestHandler(HTTPChannel):
         self.end_headers()
 
     def send_head(self):
-        """Send the head of the answer for a file or folder, with its body if that is short.
+        """Send the head of the answer for a file or folder, together with a short body.
 
-        Return the producer of a long body, else None.
+        Return a producer for a long body, else None.
         """
         path = self.translate_path(self.path)
         if path.endswith("/"):
@@ -557,7 +557,7 @@ class AsyncHTTPRequestHandler(HTTPChannel):
         return self.send_file_head(fd, facts, path)
 
     def send_file_head(self, fd, facts, path, coding=""):
-        """Send the head for the open file *fd*, as its conditional fields and Range ask, then as send_body() does."""
+        """Answer with the open file *fd*, as the request's conditional fields and Range ask; return as send_body()."""
         now = time.time()
         etag = conditional.entity_tag(facts.st_size, facts.st_mtime_ns, coding)
         status, start, stop = conditional.select_part(
@@ -578,7 +578,7 @@ class AsyncHTTPRequestHandler(HTTPChannel):
         return self.send_body(fd, start, stop)
 
     def send_body(self, fd, start, stop):
-        """Send these bytes of the open file *fd* and close it; return a producer that does so if they are many."""
+        """Send bytes *start* to *stop* of the open file *fd*, and close it; if they are many, return a producer."""
         count = stop - start
         if self.bodiless:
             os.close(fd)
@@ -589,7 +589,7 @@ class AsyncHTTPRequestHandler(HTTPChannel):
                 file.seek(start)
             return SendfileProducer(file, self.chunk_size, count)
         try:
-            # With its head, without the cost of a producer and a file object: most files are short.
+            # Most files are short: they leave with their head, and need no producer and no file object.
             body = os.pread(fd, count, start)
         finally:
             os.close(fd)
@@ -599,29 +599,29 @@ class AsyncHTTPRequestHandler(HTTPChannel):
         return None
 
     def translate_path(self, path):
-        """Return the file system path that the target *path* means; a folder ends in "/". Raise HTTPError 404."""
+        """Return the file system path for the target *path*; that of a folder ends in "/". Raise HTTPError 404."""
         path = files.url_path(path)
         if "/." in "/" + path.removeprefix("/.well-known/"):
             raise HTTPError(404, "hidden file")
         return self.root + path
 
     def open_path(self, path, or_folder=False):
-        """Open the regular file, *or_folder*, at *path*; return its descriptor and os.fstat() of it, or HTTPError."""
+        """Open the regular file, *or_folder*, at *path*; return its descriptor and its os.fstat(). Raise HTTPError."""
         return files.open_path(path, self.root, self.follow_symlinks, or_folder)
 
     def redirect_to_folder(self, path):
-        """Send the client of a folder without its slash to the one with it, on this host whatever the target says."""
+        """Redirect from a folder without its slash to the one with it, always on this host."""
         target, mark, query = self.path.partition("?")
         if target.endswith("/") or not (self.listing or os.path.isfile(path + "/index.html")):
             raise HTTPError(404, "folder without index.html")
         self.send_response(301)
         self.send_header("Location", "/" + target.lstrip("/") + "/" + mark + query)
-        self.send_header("Cache-Control", "no-store")  # without it browsers keep a 301 for ever
+        self.send_header("Cache-Control", "no-store")  # else browsers keep a 301 for ever
         self.send_length(0)
         self.end_headers()
 
     def send_listing(self, path):
-        """Answer with the entries of the folder at *path*, as a page or, if the client prefers it, as JSON."""
+        """Answer with the entries of the folder at *path*: as a page, or as JSON if the client accepts no HTML."""
         from asynchttpd import listing
 
         fd, _ = self.open_path(path, or_folder=True)
@@ -646,7 +646,7 @@ class AsyncHTTPRequestHandler(HTTPChannel):
         self.push(body)
 
     def is_listed(self, folder, entry):
-        """Tell whether a listing of *folder* may name *entry* (an os.DirEntry): nothing hidden, no link out."""
+        """Tell whether a listing of *folder* may show *entry* (an os.DirEntry): nothing hidden, no link out."""
         if entry.name.startswith(".") or not (entry.is_file() or entry.is_dir()):
             return False
         if self.follow_symlinks or not entry.is_symlink():
