@@ -81,7 +81,7 @@ class AsyncWSGIServer(httpd.AsyncServer):
 class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     """One connection, the requests of which the application answers."""
 
-    __slots__ = ("answer", "job")
+    __slots__ = ("answer", "forwarded", "job")
 
     script_name = ""  # where the application is mounted; taken off the path if the proxy has left it there
     static_folders = {}  # {"/prefix": folder}: answered with files, by the parent class
@@ -92,6 +92,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         httpd.AsyncHTTPRequestHandler.reset_request(self)
         self.answer = None  # the Answer of the application
         self.job = None  # the application at work in a thread
+        self.forwarded = None  # what trusted proxies say of the client, once it has been asked for
 
     def mount(self):
         """Return the prefix of the static folder that answers, None if the application does."""
@@ -150,10 +151,22 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
             self.apply_forwarding(environ)
         return environ
 
-    def apply_forwarding(self, environ):
-        from asynchttpd import proxy
+    def client_named_by_proxies(self):
+        """Return the proxy.Hop of the client; the peer itself if no proxy is trusted or none has said anything."""
+        if self.forwarded is None:
+            from asynchttpd import proxy
 
-        client = proxy.client_of(environ["REMOTE_ADDR"], self.headers, self.trusted_proxies)
+            peer = httpd.AsyncHTTPRequestHandler.client_address(self)
+            self.forwarded = proxy.client_of(peer, self.headers, self.trusted_proxies)
+        return self.forwarded
+
+    def client_address(self):
+        if self.trusted_proxies and self.headers is not None:
+            return self.client_named_by_proxies().node
+        return httpd.AsyncHTTPRequestHandler.client_address(self)
+
+    def apply_forwarding(self, environ):
+        client = self.client_named_by_proxies()
         if client.node != environ["REMOTE_ADDR"]:
             environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = client.node, ""
         if client.scheme:

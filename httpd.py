@@ -106,7 +106,7 @@ class HTTPChannel(Channel):
 
     __slots__ = (  # noqa: RUF023
         "pieces", "blank_bytes", "head_bytes", "command", "path", "request_version", "headers", "began", "body",
-        "close_connection", "status", "head", "length", "bodiless", "chunked", "unsent", "head_sent",
+        "close_connection", "status", "head", "length", "bodiless", "chunked", "unsent", "head_sent", "head_size",
     )  # fmt: skip
 
     access_log = None  # an accesslog.AccessLog that gets an entry for each answer
@@ -137,7 +137,7 @@ class HTTPChannel(Channel):
         self.unsent = []  # pieces of the answer to be sent together
         self.head_sent = self.bodiless = self.chunked = False
         self.close_delimited = True  # until a head says otherwise
-        self.bytes_sent = 0
+        self.bytes_sent = self.head_size = 0
         # The rest is set before it is read.
 
     # A request comes in.
@@ -336,9 +336,10 @@ class HTTPChannel(Channel):
             self.access_log.write(
                 accesslog.Entry(
                     time=time.time(),
-                    client=self.addr[0],
+                    client=self.client_address(),
                     request_line=f"{self.command} {self.path} {self.request_version}" if is_request else "",
                     status=self.status,
+                    body_sent=max(0, self.bytes_sent - self.head_size),
                     sent=self.bytes_sent,
                     referer=headers.get("referer", ""),
                     user_agent=headers.get("user-agent", ""),
@@ -347,6 +348,10 @@ class HTTPChannel(Channel):
                     aborted=aborted,
                 )
             )
+
+    def client_address(self):
+        """Return the address that the access log shows; an IPv4 one as such, also when it came to an IPv6 socket."""
+        return self.addr[0].removeprefix("::ffff:")
 
     # What can go wrong, and what can be asked.
 
@@ -475,7 +480,9 @@ class AsyncHTTPRequestHandler(HTTPChannel):
                 self.close_connection = self.close_delimited = True
         self.head.extend(self.extra_fields)
         self.head.append("Connection: close\r\n\r\n" if self.close_connection else "Connection: keep-alive\r\n\r\n")
-        self.unsent.append("\r\n".join(self.head).encode("latin-1"))
+        head = "\r\n".join(self.head).encode("latin-1")
+        self.head_size = len(head)
+        self.unsent.append(head)
 
     def date_time_string(self, timestamp=None):
         """Return *timestamp* (seconds, by default now) as in "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 §5.6.7)."""

@@ -18,14 +18,15 @@ from asynchttpd.logs import log
 # one a client could keep its request out of the log.
 TEXT_LIMIT = 1024
 UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # all but printable ASCII, and of that '"' and "\"
-FIELDS = "time client request_line status sent referer user_agent duration worker aborted"
+FIELDS = "time client request_line status body_sent sent referer user_agent duration worker aborted"
 
 
 class Entry(namedtuple("Entry", FIELDS)):
     """One response. Texts are as the client sent them, latin-1; "" for what it did not send.
 
     time -- when it ended, seconds since 1970; duration -- seconds since the request's head was complete;
-    sent -- bytes, head included; aborted -- was the connection lost, or cut, before the end?
+    body_sent, sent -- bytes, without and with the head; the framing of chunks belongs to the body, as with nginx
+    aborted -- was the connection lost, or cut, before the end?
     """
 
     __slots__ = ()
@@ -34,8 +35,8 @@ class Entry(namedtuple("Entry", FIELDS)):
 def combined(entry: Entry) -> str:
     """Return Apache's "combined" line, then duration, worker and "aborted" or "-"."""
     return (
-        f'{entry.client} - - [{moment(int(entry.time))}] "{escaped(entry.request_line)}" {entry.status} {entry.sent}'
-        f' "{escaped(entry.referer)}" "{escaped(entry.user_agent)}"'
+        f'{entry.client} - - [{moment(int(entry.time))}] "{escaped(entry.request_line)}" {entry.status}'
+        f' {entry.body_sent} "{escaped(entry.referer)}" "{escaped(entry.user_agent)}"'
         f" {entry.duration:.6f} {entry.worker} {'aborted' if entry.aborted else '-'}\n"
     )
 

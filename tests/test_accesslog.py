@@ -53,7 +53,7 @@ def lines_of(path, count):
 
 
 def entry(**values):
-    standard = accesslog.Entry(0.0, "127.0.0.1", "GET / HTTP/1.1", 200, 5, "", "", 0.25, 42, False)
+    standard = accesslog.Entry(0.0, "127.0.0.1", "GET / HTTP/1.1", 200, 5, 205, "", "", 0.25, 42, False)
     return standard._replace(**values)
 
 
@@ -108,28 +108,31 @@ def test_one_line_for_each_answer(run, connect, tmp_path, format):
     server = run("--access-log", path, "--log-format", format)
     client = connect(server)
     found = client.get("/index.html", "User-Agent: tester", "Referer: http://a/b", "Authorization: Basic c2VjcmV0")
-    client.get("/nothing?q=%0a")
+    missing = client.get("/nothing?q=%0a")
     client.get("/index.html", "Cookie: secret", method="HEAD")
     client.send(b"GET / HTTP/1.1\r\n\r\n")  # no Host: refused
-    assert client.read_answer().status == 400
+    refused = client.read_answer()
+    assert refused.status == 400
     lines = lines_of(path, 4)
     assert not any("secret" in line or "c2VjcmV0" in line for line in lines)
     if format == "json":
-        first, second, _, _ = (json.loads(line) for line in lines)
+        first, second, _, _ = answers = [json.loads(line) for line in lines]
         assert abs(first["time"] - time.time()) < 60
         assert (first["client"], first["request_line"]) == ("127.0.0.1", "GET /index.html HTTP/1.1")
         assert (first["referer"], first["user_agent"], first["aborted"]) == ("http://a/b", "tester", False)
-        assert [json.loads(line)["status"] for line in lines] == [200, 404, 200, 400]
+        assert [seen["status"] for seen in answers] == [200, 404, 200, 400]
         assert (second["request_line"], second["referer"]) == ("GET /nothing?q=%0a HTTP/1.1", "")
-        sent, worker, duration = first["sent"], first["worker"], first["duration"]
+        sent, worker, duration = [seen["body_sent"] for seen in answers], first["worker"], first["duration"]
+        assert all(100 < seen["sent"] - seen["body_sent"] < 1000 for seen in answers)  # a head
     else:
-        first, second, _, _ = (COMBINED.fullmatch(line) for line in lines)
+        first, second, _, _ = answers = [COMBINED.fullmatch(line) for line in lines]
         assert first["request"] == "GET /index.html HTTP/1.1"
         assert (first["referer"], first["agent"], first["end"]) == ("http://a/b", "tester", "-")
-        assert [COMBINED.fullmatch(line)["status"] for line in lines] == ["200", "404", "200", "400"]
+        assert [seen["status"] for seen in answers] == ["200", "404", "200", "400"]
         assert second["referer"] == "-"
-        sent, worker, duration = int(first["sent"]), int(first["worker"]), float(first["duration"])
-    assert len(found.body) < sent < len(found.body) + 1000
+        sent = [int(seen["sent"]) for seen in answers]
+        worker, duration = int(first["worker"]), float(first["duration"])
+    assert sent == [len(found.body), len(missing.body), 0, len(refused.body)]
     assert worker in server.workers()
     assert 0 < duration < PATIENCE
 
@@ -162,6 +165,28 @@ def test_answer_cut_off_by_the_client_is_flagged(run, connect, tmp_path):
     seen = json.loads(line)
     assert (seen["status"], seen["aborted"]) == (200, True)
     assert 0 < seen["sent"] < 20 * 2**20
+
+
+def test_client_is_the_one_that_a_trusted_proxy_names(start, connect, tmp_path):
+    path = tmp_path / "access.log"
+    options = ["--trusted-proxy", "127.0.0.1", "--static", f"/static={ROOT / 'www'}", "--access-log", path]
+    server = start("async_wsgi.py", "my_app:application", *options)
+    client = connect(server)
+    forwarded = "X-Forwarded-For: 1.1.1.1, 203.0.113.7"
+    assert client.get("/", forwarded).status == 200
+    assert client.get("/").status == 200  # nothing is left of the one before
+    assert client.get("/static/index.html", forwarded).status == 200
+    assert client.get("/", forwarded, "Host: b").status == 400  # a head that nobody can believe
+    clients = [line.split()[0] for line in lines_of(path, 4)]
+    assert clients == ["203.0.113.7", "127.0.0.1", "203.0.113.7", "127.0.0.1"]
+
+
+def test_client_of_a_server_that_trusts_nobody_is_the_peer(start, connect, tmp_path):
+    path = tmp_path / "access.log"
+    server = start("async_wsgi.py", "my_app:application", "--access-log", path)
+    assert connect(server).get("/", "X-Forwarded-For: 203.0.113.7").status == 200
+    (line,) = lines_of(path, 1)
+    assert line.startswith("127.0.0.1 ")
 
 
 def test_no_access_log_unless_asked_for(run, connect):
