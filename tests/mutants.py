@@ -31,7 +31,7 @@ NONE_SELECTED = 5  # pytest's exit status when every test is marked slow
 NOT_COPIED = (".git", ".venv", ".nox", ".pytest_cache", "__pycache__")
 
 # The tests that touch each module, those that fail soonest first. Nothing else notices what they miss.
-HANDLER = "connection limits faults handler_api fairness corpus"
+HANDLER = "connection limits faults handler_api fairness corpus prefork"
 ANSWER = "files file_faults conditional listing"
 WSGI = "wsgi wsgi_threads reload"
 TESTS = {
@@ -45,7 +45,7 @@ TESTS = {
     "conditional": "conditional files",
     "files": f"{ANSWER} connection",
     "http1": "http1 patterns connection limits corpus",
-    "httpd": f"{HANDLER} {ANSWER}",
+    "httpd": f"{ANSWER} {HANDLER}",
     "ioloop": "ioloop connection fairness faults",
     "listener": "limits faults fairness connection prefork",
     "listing": "listing",

@@ -109,6 +109,13 @@ def test_two_digit_year_is_at_most_fifty_years_ahead(text, day):
     assert parse_http_date(text, NOW) == calendar.timegm((*day, 0, 0, 0))
 
 
+def test_fifty_years_ahead_are_not_too_many():
+    ahead = calendar.timegm((2076, 1, 1, 0, 0, 0))
+    for now, century in ((ahead - conditional.FIFTY_YEARS, 2000), (ahead - conditional.FIFTY_YEARS - 1, 1900)):
+        date = parse_http_date("Thursday, 01-Jan-76 00:00:00 GMT", now)
+        assert date == calendar.timegm((century + 76, 1, 1, 0, 0, 0))
+
+
 def test_two_digit_leap_day_of_a_century_that_has_none():
     in_2101 = calendar.timegm((2101, 1, 1, 0, 0, 0))
     assert parse_http_date("Tuesday, 29-Feb-00 00:00:00 GMT", in_2101) == calendar.timegm((2000, 2, 29, 0, 0, 0))
@@ -529,6 +536,7 @@ def test_no_field_and_no_mtime_can_raise(method, fields, mtime):
         ("gzip, deflate", ["gzip"]),
         ("br;q=0.2, gzip;q=0.8, zstd;q=0.8", ["zstd", "gzip", "br"]),
         ("gzip;q=0.001", ["gzip"]),
+        ("gzip, br;q=1", ["br", "gzip"]),
         ("GZIP;Q=0.5,\tBr ; q=0.4 ", ["gzip", "br"]),
         ("gzip;q=0", []),
         ("gzip;q=0.000, br", ["br"]),
