@@ -207,14 +207,15 @@ def test_what_comes_after_504_reaches_nobody(start_threads, connect, events, siz
     wait_until(lambda: connect(server).get("/hello").body == b"hello", "a free thread")
 
 
-def test_application_can_ask_whether_the_client_is_there(start_threads, connect, events):
+@pytest.mark.parametrize("leave", ["close", "reset"])
+def test_application_can_ask_whether_the_client_is_there(start_threads, connect, events, leave):
     server = start_threads(2)
     client = connect(server)
     ask(client, "/watch_client?w")
     wait_until(lambda: events.of("w") == ["called"], "the call")
     assert connect(server).get("/hello").status == 200
     assert events.of("w") == ["called"]
-    client.close()
+    getattr(client, leave)()
     wait_until(lambda: events.of("w") == ["called", "left"], "the application's notice", 1)
     assert connect(server).get("/hello").status == 200
 
