@@ -142,7 +142,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         environ["wsgi.input"] = self.rfile
         environ["asynchttpd.client_disconnected"] = self.client_disconnected
         for name, value in self.headers.items():
-            if variable := variable_name(name):
+            if variable := (remembered_variable if len(name) <= http1.SHORT else variable_name)(name):
                 environ[variable] = value
         if "CONTENT_LENGTH" in environ:
             # True also of a body that came chunked.
@@ -316,7 +316,6 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         job.has_room.set()
 
 
-@functools.lru_cache(maxsize=256)  # the same names come with every request
 def variable_name(field_name):
     """Return what the environ calls a field of the request; None if it must not be there."""
     if field_name in ("content-length", "transfer-encoding"):
@@ -327,6 +326,9 @@ def variable_name(field_name):
     if "_" in field_name or field_name == "proxy":
         return None
     return "HTTP_" + field_name.upper().replace("-", "_")
+
+
+remembered_variable = functools.lru_cache(maxsize=256)(variable_name)  # the same names come with every request
 
 
 class ApplicationProducer:

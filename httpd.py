@@ -182,7 +182,7 @@ class HTTPChannel(Channel):
 
     def skip_blank(self, data):
         """Return *data* without the empty lines at its start; a few before a request are allowed (RFC 9112 §2.2)."""
-        rest = data.lstrip(b"\r\n")
+        rest = http1.skip_empty_lines(data)
         self.blank_bytes += len(data) - len(rest)
         if self.blank_bytes > http1.BLANK_LIMIT:
             raise HTTPError(400, "too many empty lines before a request")
@@ -622,7 +622,7 @@ class AsyncHTTPRequestHandler(HTTPChannel):
         if target.endswith("/") or not (self.listing or os.path.isfile(path + "/index.html")):
             raise HTTPError(404, "folder without index.html")
         self.send_response(301)
-        self.send_header("Location", "/" + target.lstrip("/") + "/" + mark + query)
+        self.send_header("Location", ("/" + target.lstrip("/") + "/" + mark + query).translate(files.NO_URI))
         self.send_header("Cache-Control", "no-store")  # else browsers keep a 301 for ever
         self.send_length(0)
         self.end_headers()

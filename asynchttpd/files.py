@@ -11,7 +11,7 @@ import functools
 import os
 import stat
 
-from asynchttpd import conditional
+from asynchttpd import conditional, http1
 from asynchttpd.http1 import HTTPError
 
 CONTENT_TYPES = {
@@ -42,9 +42,12 @@ CONTENT_TYPES = {
     ".zip": "application/zip",
 }
 
+# What no URI has but clients send (http1.py): we encode it in a Location.
+NO_URI = {ord(character): f"%{ord(character):02X}" for character in '"<>\\^`{|}'}
+
 # Only pure functions are remembered: the answer for a second never changes.
 last_modified = functools.lru_cache(maxsize=256)(conditional.last_modified)
-preferred_codings = functools.lru_cache(maxsize=256)(conditional.preferred_codings)
+remembered_codings = functools.lru_cache(maxsize=256)(conditional.preferred_codings)
 
 
 def url_path(target):
@@ -115,6 +118,7 @@ def open_sibling(path, accepted, suffixes, open_path):
     accepted -- the client's Accept-Encoding
     suffixes -- {coding: suffix} of siblings
     """
+    preferred_codings = remembered_codings if len(accepted) <= http1.SHORT else conditional.preferred_codings
     for coding in preferred_codings(accepted, tuple(suffixes)):
         sibling = path + suffixes[coding]
         if os.access(sibling, os.F_OK):  # nearly never, and much cheaper to be told so than by an exception

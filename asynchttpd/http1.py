@@ -25,21 +25,29 @@ HEAD_LIMIT = 65536  # bytes of a head, and of a chunked body's trailers; above i
 BLANK_LIMIT = 16  # bytes of empty lines skipped before a request line; above it 400
 CHUNK_LINE_LIMIT = 4096  # bytes of one chunk-size line with its extensions; above it 400
 CHUNK_LINES_AT_ONCE = 512  # lines of a chunked body read in one go: 40,000 chunks of a byte may come in one recv
+SHORT = (
+    256  # characters; of longer texts nothing is remembered (lru_cache), or a stranger could fill our memory with them
+)
 LENGTH_DIGITS = 19  # digits of a Content-Length; more is 413 whatever the limit of the body
 
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-# Browsers leave [ ] ^ ` { | } as they are although RFC 3986 wants them encoded; the rest is strict.
-# "*+" takes all it can and never gives back: with "*" a target of 40 letters and one quote could be tried
+# Browsers, curl and urllib leave some bytes as they are although RFC 3986 wants them encoded: " < > [ ] ^ ` { | } and,
+# in a query, the backslash. In a path that would be a slash to some of them, so there it is refused as all the rest is.
+# "*+" takes all it can and never gives back: with "*" a target of 40 letters and one blank could be tried
 # in 2**40 ways before it is refused.
-PATH = r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}]*+(?:%[0-9A-Fa-f]{2}[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}]*+)*+"
-QUERY = r"(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}?%]*+)?"
-HOST = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]*+(?:%[0-9A-Fa-f]{2}[A-Za-z0-9\-._~!$&'()*+,;=]*+)*+|\[[0-9A-Fa-f:.]+\])"
+PATH = r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}\"<>]++|%[0-9A-Fa-f]{2})*+"
+QUERY = r"(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}\"<>\\?%]*+)?"
+REG_NAME = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})++"  # an IPv4 address, too
+IPV6 = r"\[[0-9A-Fa-f:.]++\]"  # its letters; whether it is an address is ipaddress's to say
+IPV_FUTURE = r"\[[vV][0-9A-Fa-f]++\.[A-Za-z0-9\-._~!$&'()*+,;=:]++\]"
+HOST = f"(?:{REG_NAME}|{IPV6}|{IPV_FUTURE})"
 
 VERSION = re.compile(r"HTTP/([0-9])\.[0-9]")
 ORIGIN_FORM = re.compile(PATH + QUERY)
 ABSOLUTE_FORM = rf"[Hh][Tt][Tt][Pp][Ss]?://({HOST}(?::[0-9]*)?)((?:{PATH})?{QUERY})"  # rare: compiled when it comes
 AUTHORITY_FORM = f"{HOST}:[0-9]+"
-AUTHORITY = re.compile(f"{HOST}(?::[0-9]*)?")
+AUTHORITY = re.compile(f"(?:{REG_NAME}|({IPV6})|{IPV_FUTURE})(?::[0-9]*)?")
+EMPTY_LINES = re.compile(rb"(?:\r?\n)*+")
 FIELD_NAME = re.compile(TOKEN)
 FIELD = re.compile(rf"{TOKEN}: [\t -~\x80-\xff]*")
 CONTROLS = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])  # all but the tab
@@ -109,19 +117,19 @@ def parse_head(head: bytes) -> tuple[str, str, str, Fields]:
     request_line, *field_lines = head.decode("latin-1").split("\r\n")
     if len(head) - len(head.translate(None, CONTROLS)) != 2 * len(field_lines):  # more than the line ends
         raise HTTPError(400, "control character or bare line break in a head")
-    method, target, version, authority = parse_request_line(request_line)
+    parse_line = remembered_line if len(request_line) <= SHORT else parse_request_line
+    method, target, version, authority = parse_line(request_line)
     fields = parse_fields(field_lines)
     host = fields.exact("host")
     if host is None and version >= "HTTP/1.1":
         raise HTTPError(400, "HTTP/1.1 request without Host (RFC 9112 §3.2)")
-    if host and not is_authority(host):
+    if host and not (remembered_authority if len(host) <= SHORT else is_authority)(host):
         raise HTTPError(400, "malformed Host (RFC 9110 §7.2)")
     if authority is not None:
         fields["host"] = authority
     return method, target, version, fields
 
 
-@functools.lru_cache(maxsize=256)  # clients ask for the same few things again and again
 def parse_request_line(line: str) -> tuple[str, str, str, str | None]:
     """Return (method, target, version, authority), the last if the target says of which host it is (RFC 9112 §3).
 
@@ -149,21 +157,29 @@ def parse_target(method: str, target: str) -> tuple[str, str | None]:
     Raise HTTPError 400 for a form that does not belong to the method (RFC 9112 §3.2).
     """
     if method == "CONNECT":
-        if re.fullmatch(AUTHORITY_FORM, target):
+        if re.fullmatch(AUTHORITY_FORM, target) and is_authority(target):
             return target, target
     elif ORIGIN_FORM.fullmatch(target) or (target == "*" and method == "OPTIONS"):
         return target, None
     elif match := re.fullmatch(ABSOLUTE_FORM, target):
         authority, target = match.groups()
-        if authority and not authority.startswith(":"):
+        if is_authority(authority):
             return target if target.startswith("/") else "/" + target, authority
     raise HTTPError(400, "malformed request target")
 
 
-@functools.lru_cache(maxsize=256)  # a server has few names
 def is_authority(text: str) -> bool:
     """Tell whether *text* is a host with or without a port (RFC 3986 §3.2, without user information)."""
-    return AUTHORITY.fullmatch(text) is not None
+    match = AUTHORITY.fullmatch(text)
+    if match is None or match[1] is None:
+        return match is not None
+    import ipaddress  # here: few hosts are addresses of IPv6
+
+    try:
+        ipaddress.IPv6Address(match[1][1:-1])
+    except ValueError:
+        return False
+    return True
 
 
 def parse_fields(lines: list[str]) -> Fields:
@@ -181,7 +197,7 @@ def parse_fields(lines: list[str]) -> Fields:
         name, colon, value = line.partition(":")
         if not colon:
             raise HTTPError(400, "field line without a colon")
-        name = lower_token(name)
+        name = remembered_token(name) if len(name) <= SHORT else lower_token(name)
         value = value.strip(" \t")
         if name in fields:
             if name in SINGLE_FIELDS:
@@ -191,12 +207,31 @@ def parse_fields(lines: list[str]) -> Fields:
     return Fields(fields)
 
 
-@functools.lru_cache(maxsize=256)  # the same names come with every request
 def lower_token(name: str) -> str:
     """Return *name*, of a method or a field, in lower case; raise HTTPError 400 if it is no token (RFC 9110 §5.6.2)."""
     if not FIELD_NAME.fullmatch(name):
         raise HTTPError(400, "malformed name, or folded field line (RFC 9112 §5.2)")
     return name.lower()
+
+
+def skip_empty_lines(data: bytes) -> bytes:
+    """Return *data*, which does not end between CR and LF, without the empty lines (CR LF or LF) at its start.
+
+    Raise HTTPError 400 for a bare CR (RFC 9112 §2.2).
+
+    >>> skip_empty_lines(b"\\r\\n\\nGET / HTTP/1.1")
+    b'GET / HTTP/1.1'
+    """
+    rest = data[EMPTY_LINES.match(data).end() :]
+    if rest.startswith(b"\r"):
+        raise HTTPError(400, "bare CR before a request line")
+    return rest
+
+
+# Clients ask for the same few things again and again, at a few hosts, and send the same fields with each request.
+remembered_line = functools.lru_cache(maxsize=256)(parse_request_line)
+remembered_authority = functools.lru_cache(maxsize=256)(is_authority)
+remembered_token = functools.lru_cache(maxsize=256)(lower_token)
 
 
 def check_partial_head(piece: bytes) -> None:

@@ -77,6 +77,7 @@ def make_site(www):
         sock.bind(os.path.relpath(www / "socket"))  # the kernel takes 107 bytes of a name
     make(www / os.fsdecode(b"\xff"), b"no UTF-8")
     make(www / "Grüße an Zoë.html", b"<p>umlauts")
+    make(www / 'a"b<c>.txt', b"quoted")
 
 
 @pytest.fixture(scope="module")
@@ -463,6 +464,7 @@ def test_a_folder_is_its_index(client):
         ("/dir2?//evil.example/?x", "/dir2/?//evil.example/?x"),
         ("/dir2?%22%3E%3Cscript%3E", "/dir2/?%22%3E%3Cscript%3E"),
         ("/%64ir2", "/%64ir2/"),
+        ('/dir2?"<script>\\', "/dir2/?%22%3Cscript%3E%5C"),
         # Never to another host: CVE-2021-28861, CVE-2023-28370, CVE-2021-21330, CVE-2020-28724, CVE-2018-14574.
         ("//evil.example/dir2", "/evil.example/dir2/"),
         ("///evil.example/dir2", "/evil.example/dir2/"),
@@ -593,6 +595,7 @@ def test_whatever_is_not_of_the_site_looks_missing(client, target):
         "/%",
         "/%1",
         "/\\evil.example/dir2",
+        "/\\evil.example/dir2?a",
         "/a\tb",
         "/\x80",
         "/a#b",
@@ -605,6 +608,11 @@ def test_a_malformed_target_is_400_and_closes(client, target):
     answer = client.read_answer()
     assert (answer.status, answer.fields["connection"]) == (400, "close")
     assert client.read_rest() == b""
+
+
+@pytest.mark.parametrize("target", ['/a"b<c>.txt', "/a%22b%3Cc%3E.txt", '/a"b%3cc>.txt?C:\\dir"<>'])
+def test_a_name_is_found_as_curl_and_browsers_ask_for_it(client, target):
+    assert client.get(target).body == b"quoted"
 
 
 def test_well_known_is_served(client):

@@ -80,6 +80,9 @@ def test_docstring_examples():
         ("GET http://[::1]:80/x HTTP/1.1", "/x"),
         ("CONNECT h:443 HTTP/1.1", "h:443"),
         ("GET /[]^`{|} HTTP/1.1", "/[]^`{|}"),
+        ('GET /"<a> HTTP/1.1', '/"<a>'),
+        ('GET /?C:\\"<a> HTTP/1.1', '/?C:\\"<a>'),
+        ("GET http://[v1.a:b]/ HTTP/1.1", "/"),
     ],
 )
 def test_request_line_is_accepted(line, target):
@@ -93,11 +96,13 @@ def test_request_line_is_accepted(line, target):
         "GET\t/\tHTTP/1.1", "GET / HTTP/1", "GET / HTTP/1.", "GET / HTTP/1.32", "GET / HTTP/01.1", "GET / http/1.1",
         "GET / HTTP/4294967295.255", "GET / HTTP/\xb2.1", "GET / HTTP/1.1\n", "GET /\n HTTP/1.1",
         'G="x" / HTTP/1.1', "\x00 / HTTP/1.1", "G\xc9T / HTTP/1.1", "(GET) / HTTP/1.1",
-        "GET /a#b HTTP/1.1", "GET /\x80\xff HTTP/1.1", 'GET /" HTTP/1.1', "GET /<a> HTTP/1.1", "GET /\\a HTTP/1.1",
+        "GET /a#b HTTP/1.1", "GET /\x80\xff HTTP/1.1", "GET /\\a HTTP/1.1", "GET /\\?a HTTP/1.1",
         "GET /% HTTP/1.1", "GET /%4 HTTP/1.1", "GET /%zz HTTP/1.1", "GET /%u002e HTTP/1.1",
         "GET index.html HTTP/1.1", "GET ! HTTP/1.1", "GET * HTTP/1.1", "GET example.com:80 HTTP/1.1",
         "OPTIONS ** HTTP/1.1", "CONNECT / HTTP/1.1", "CONNECT h HTTP/1.1", "GET ftp://h/ HTTP/1.1",
         "GET http:///x HTTP/1.1", "GET http://u@h/x HTTP/1.1", "GET http://[::1/ HTTP/1.1", "GET http://h:x/ HTTP/1.1",
+        "GET http://:80/ HTTP/1.1", "GET http://h\\a/ HTTP/1.1", "GET http://[1.2.3.4]/ HTTP/1.1",
+        "CONNECT [::1 HTTP/1.1", "CONNECT :443 HTTP/1.1", "CONNECT [ab..cd::1]:443 HTTP/1.1",
     ],
 )  # fmt: skip
 def test_request_line_is_refused(line):
@@ -176,14 +181,52 @@ def test_field_limits():
 
 
 @pytest.mark.parametrize(
-    "host", ["a", "a:80", "a:", "127.0.0.1:9000", "[::1]:80", "", "xn--bcher-kva.example", "a%20b"]
+    "host",
+    [
+        "a",
+        "a:80",
+        "a:",
+        "127.0.0.1:9000",
+        "[::1]:80",
+        "[2001:DB8::192.0.2.1]",
+        "[v1F.a:b]:80",
+        "",
+        "a%20b",
+        "xn--bcher-kva.example",
+    ],
 )
 def test_host_is_accepted(host):
     assert http1.parse_head(head(host=f"Host: {host}"))[3]["host"] == host
 
 
 @pytest.mark.parametrize(
-    "host", ["a b", "a/b", "a<script>", "u@a", "a/b?c#d@e", "[::1", "a:b", "a,b:1:2", "\xe9", "a\x85"]
+    "host",
+    [
+        "a b",
+        "a/b",
+        "a<script>",
+        "u@a",
+        "a/b?c#d@e",
+        "[::1",
+        "a:b",
+        "a,b:1:2",
+        "\xe9",
+        "a\x85",
+        ":80",
+        ":",
+        "[]",
+        "[::1]a",
+        "[4712::abcd::]",
+        "[ab..cd::1]",
+        "[1.2.3.4]",
+        "[::ffff:999.1.1.1]",
+        "[fe80::1%eth0]",
+        "[fe80::1%25eth0]",
+        "[v1.]",
+        "[v.a]",
+        "[v1.a",
+        "[v1]",
+    ],
 )
 def test_host_is_refused(host):
     assert status_of(http1.parse_head, head(host=f"Host: {host}")) == 400
@@ -292,6 +335,19 @@ def test_other_expectation_is_417(expect):
 
 
 # A head that is not complete yet.
+
+
+@pytest.mark.parametrize(
+    ("data", "rest"),
+    [(b"\r\nG", b"G"), (b"\nG", b"G"), (b"\n\r\n\n\r\n", b""), (b"G\r\n", b"G\r\n"), (b"", b"")],
+)
+def test_empty_lines_before_a_request_are_skipped(data, rest):
+    assert http1.skip_empty_lines(data) == rest
+
+
+@pytest.mark.parametrize("data", [b"\rG", b"\r", b"\r\n\rG", b"\n\rG", b"\r\r\nG", b"\r\n\r\r\n"])
+def test_a_bare_cr_is_no_empty_line(data):
+    assert status_of(http1.skip_empty_lines, data) == 400
 
 
 @pytest.mark.parametrize("piece", [b"A: b\nC", b"A: b\rC", b"\x00", b"\x16\x03\x01", b"A: \x7f", b"\nA", b"\x0b"])
@@ -483,12 +539,12 @@ def test_any_chunked_bytes_give_the_same_whole_or_in_two(data, cut):
 # work needs many seconds, and a pattern that backtracks in earnest, years.
 
 HOSTILE_HEADS = [
-    head(request_line="GET /" + "a" * 8000 + '" HTTP/1.1'),
-    head(request_line="GET /" + "%41" * 2600 + '" HTTP/1.1'),
-    head(request_line="GET /" + "a%41" * 2000 + '" HTTP/1.1'),
-    head(request_line="GET /?" + "a" * 8000 + '" HTTP/1.1'),
-    head(request_line="GET http://" + "a" * 8000 + '" HTTP/1.1'),
-    head(request_line="GET http://" + "a%41" * 2000 + "/" + '" HTTP/1.1'),
+    head(request_line="GET /" + "a" * 8000 + "\\ HTTP/1.1"),
+    head(request_line="GET /" + "%41" * 2600 + "\\ HTTP/1.1"),
+    head(request_line="GET /" + "a%41" * 2000 + "\\ HTTP/1.1"),
+    head(request_line="GET /?" + "a" * 8000 + "# HTTP/1.1"),
+    head(request_line="GET http://" + "a" * 8000 + "\\ HTTP/1.1"),
+    head(request_line="GET http://" + "a%41" * 2000 + "/" + "\\ HTTP/1.1"),
     head(request_line="CONNECT " + "a" * 8000 + " HTTP/1.1"),
     head(request_line="A" * 8000),
     head(request_line="GET " + "HTTP/1.1" * 1000),
