@@ -35,7 +35,7 @@ import stat
 import sys
 import time
 
-from asynchttpd import accesslog, command_line, conditional, files, http1, running
+from asynchttpd import accesslog, command_line, conditional, files, http1, logs, running
 from asynchttpd.channel import BODY, CLOSED, HANDLING, HEAD, IDLE, LINGERING, SENDING, Channel
 from asynchttpd.files import url_normalize
 from asynchttpd.http1 import HTTPError
@@ -49,6 +49,7 @@ from asynchttpd.producers import (
     chunk,
     close_producer,
     goes_by_sendfile,
+    release,
 )  # fmt: skip
 
 log = logging.getLogger("httpd")
@@ -75,13 +76,15 @@ class AsyncServer(Listener):
         self.handler = handler or AsyncHTTPRequestHandler
 
     def handle_accepted(self, sock, addr):
-        has_room = self.has_room()
         channel = self.handler(sock, self, addr, self._map)
-        if has_room:
-            # Most clients have sent their request by now: this saves a turn of the loop.
-            asyncore.read(channel)
-        else:
-            channel.refuse(HTTPError(503, "too many connections"))
+        # Most clients have sent their request by now: this saves a turn of the loop.
+        asyncore.read(channel)
+
+    def turn_away(self, sock, addr):
+        """There is no room for this client, and nobody who could make some: say so. Return its channel."""
+        channel = self.handler(sock, self, addr, self._map)
+        channel.refuse(HTTPError(503, "too many connections"))
+        return channel
 
     def serve_forever(self):
         """Run the loop until the server and all its channels are closed."""
@@ -316,6 +319,7 @@ class HTTPChannel(Channel):
         self.state = IDLE  # else close() would log the answer as cut off
         if self.body:
             self.body.close()
+        self.had_answer = True
         closing, version, headers = self.close_connection, self.request_version, self.headers
         self.reset_request()
         if not closing:
@@ -365,11 +369,11 @@ class HTTPChannel(Channel):
             self.close_connection = True  # its answer can still say so
 
     def closed(self, state):
-        if state is SENDING or (state is HANDLING and self.head_sent):
-            self.log_request(aborted=True)
         self.pieces.clear()
         if self.body:
-            self.body.close()
+            release(self.body.close)
+        if state is SENDING or (state is HANDLING and self.head_sent):
+            self.log_request(aborted=True)
 
     @property
     def subject(self):
@@ -404,6 +408,7 @@ class AsyncHTTPRequestHandler(HTTPChannel):
     server_version = "asynchttpd"
     chunk_size = 16384  # bytes of a file that is sent with its head, or read at a time where there is no sendfile()
     retry_after = 5  # seconds, in the Retry-After of a 503
+    worth_a_warning = {413, 503, 507}  # statuses that tell of a limit of ours: a line in the log, once a second
     error_page_limit = 1024 * 1024  # bytes read of 404.html
 
     responses = {status.value: (status.phrase, status.description) for status in http.HTTPStatus}
@@ -430,6 +435,8 @@ class AsyncHTTPRequestHandler(HTTPChannel):
 
     def send_error(self, code, message=None, fields=None):
         """Answer with status *code*, its page and more *fields* (a dict) in place of what was made so far."""
+        if code in self.worth_a_warning:
+            logs.warn_seldom(f"answering {code} {self.responses[code][0]}")
         media_type, body = self.error_page(code)
         self.unsent.clear()
         self.send_response(code, message)
@@ -614,7 +621,12 @@ class AsyncHTTPRequestHandler(HTTPChannel):
 
     def open_path(self, path, or_folder=False):
         """Open the regular file, *or_folder*, at *path*; return its descriptor and its os.fstat(). Raise HTTPError."""
-        return files.open_path(path, self.root, self.follow_symlinks, or_folder)
+        try:
+            return files.open_path(path, self.root, self.follow_symlinks, or_folder)
+        except HTTPError as error:
+            if error.status != 503 or not self.server.make_room():  # it was short of descriptors
+                raise
+            return files.open_path(path, self.root, self.follow_symlinks, or_folder)
 
     def redirect_to_folder(self, path):
         """Redirect from a folder without its slash to the one with it, always on this host."""

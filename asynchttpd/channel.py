@@ -19,9 +19,9 @@ import sys
 import time
 import types
 
-from asynchttpd import scoreboard
+from asynchttpd import logs, scoreboard
 from asynchttpd.ioloop import asynchat
-from asynchttpd.producers import Aborted, close_producer, goes_by_sendfile
+from asynchttpd.producers import Aborted, close_producer, goes_by_sendfile, release
 
 log = logging.getLogger("httpd")
 
@@ -43,7 +43,12 @@ IDLE, HEAD, BODY, HANDLING, SENDING, LINGERING, CLOSED = State
 
 # What a channel reports to that no listener has made.
 NO_LISTENER = types.SimpleNamespace(
-    row=[0] * scoreboard.CELLS, requests=0, bytes=0, draining=False, reserve_spool=lambda size, free_space: True
+    row=[0] * scoreboard.CELLS,
+    requests=0,
+    bytes=0,
+    draining=False,
+    reserve_spool=lambda size, free_space: True,
+    make_room=lambda: False,
 )
 
 
@@ -77,7 +82,9 @@ class Channel(asynchat.async_chat):
     """
 
     # What a connection remembers, in slots: a dict with so many names takes a kilobyte more, and many may be idle.
-    __slots__ = ("bytes_sent", "close_delimited", "counted", "deadline", "early", "input_left", "server", "state")
+    __slots__ = (
+        "bytes_sent", "close_delimited", "counted", "deadline", "early", "had_answer", "input_left", "server", "state",
+    )  # fmt: skip
 
     turn_budget = 256 * 1024  # bytes sent to one client before the others have their turn
     turn_time = 0.002  # seconds for what else one client has sent already, likewise: more requests, more chunks
@@ -97,6 +104,7 @@ class Channel(asynchat.async_chat):
         self.counted = True  # on the scoreboard, as one that may bring another request
         self.input_left = False  # is there input that nobody has read?
         self.early = b""  # input that came while an answer was being made or sent
+        self.had_answer = False
         self.bytes_sent = 0  # of the answer under way
         self.close_delimited = True  # does the end of the connection mark the end of the answer (RFC 9112 §6.3)?
 
@@ -190,7 +198,7 @@ class Channel(asynchat.async_chat):
         except OSError as error:
             if error.errno not in SENDFILE_REFUSED:
                 raise
-            log.info("%s: sendfile() refused (%s), reading instead", self.subject, error.strerror)
+            logs.warn_seldom("sendfile() refuses a file, which is read instead: %s", error.strerror)
             producer.by_sendfile = False
             return 0
         if sent == 0:  # for ever: a loop that waits for more would spin
@@ -245,21 +253,18 @@ class Channel(asynchat.async_chat):
             self.close()
 
     def close(self):
-        """Give the connection back, then what was queued for it, then what the child holds; nothing stops halfway."""
+        """Give the connection back, what was queued for it, and what the child holds. Nothing stops it halfway."""
         if self.state is CLOSED:
             return
         state, self.state, self.deadline = self.state, CLOSED, None
-        asynchat.async_chat.close(self)
+        release(asynchat.async_chat.close, self)
         self.early = self.ac_in_buffer = b""
-        self.uncount()
+        release(self.uncount)
         queued = list(self.producer_fifo)
         self.producer_fifo.clear()
         for piece in queued:
             close_producer(piece)
-        try:
-            self.closed(state)
-        except Exception:
-            log.exception("%s: closing failed", self.client)
+        release(self.closed, state)
 
     def uncount(self):
         """Tell the siblings that this connection will bring no more work."""

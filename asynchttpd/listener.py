@@ -12,7 +12,7 @@ import resource
 import socket
 import time
 
-from asynchttpd import scoreboard
+from asynchttpd import logs, scoreboard
 from asynchttpd.channel import Channel
 from asynchttpd.ioloop import WRITE_DELAY, asyncore
 
@@ -24,8 +24,8 @@ class Listener(asyncore.dispatcher):
 
     map -- an EventMap (ioloop.py); by default asyncore's own
 
-    Raise OSError when the address cannot be had. A child defines handle_accepted(sock, addr), which is called for
-    every connection and asks has_room() for a place.
+    Raise OSError when the address cannot be had. A child defines handle_accepted(sock, addr), which makes a channel for
+    a connection, and turn_away(sock, addr) for one for which there is no room, which returns the channel.
     """
 
     backlog = 1024  # connections the kernel keeps waiting; 5, as in many examples, overflows under load
@@ -58,6 +58,7 @@ class Listener(asyncore.dispatcher):
         self.requests = self.bytes = 0  # answered and sent
         self.draining = False
         self.yielded = 0
+        self.spare = open_spare()  # a descriptor for when there are no more
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.max_connections = int(descriptors * self.descriptor_share)
 
@@ -87,7 +88,10 @@ class Listener(asyncore.dispatcher):
                 return
             if pair is None:  # the queue is empty, or the client has left it
                 return
-            self.handle_accepted(*pair)
+            if len(self._map) < self.max_connections or self.make_room():
+                self.handle_accepted(*pair)
+            else:
+                self.turn_away(*pair)
 
     def yields_to_sibling(self):
         """Tell whether to leave a new connection to a worker that has fewer; not for ever, for it may be stuck."""
@@ -108,27 +112,38 @@ class Listener(asyncore.dispatcher):
         self.yielded = 0
         return False
 
-    def has_room(self):
-        """Tell whether there is a place for one more connection, made by closing idle ones if it must be."""
-        return len(self._map) < self.max_connections or self.make_room()
-
     def make_room(self):
-        """Close the connections that have been idle longest; tell whether there were any."""
+        """Close the connections that have been idle longest, after an answer first; tell whether there were any."""
         idle = [channel for channel in self._map.values() if isinstance(channel, Channel) and channel.is_idle()]
-        oldest = heapq.nsmallest(self.eviction, idle, key=lambda channel: channel.deadline)
+        oldest = heapq.nsmallest(self.eviction, idle, key=lambda channel: (not channel.had_answer, channel.deadline))
         silent = [channel for channel in oldest if not channel.has_input()]
         for channel in silent:
             channel.close()
         return bool(silent)
 
     def handle_accept_error(self, error):
-        """Out of descriptors or memory: pause. asyncore would close the listener for good."""
-        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-            self.make_room()
-            log.warning("cannot accept: %s; trying again in %g s", error.strerror, self.pause)
-            self.deadline = time.monotonic() + self.pause
-        else:
+        """Out of descriptors or memory: make room or, at worst, pause. asyncore would close the listener for good."""
+        if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
             log.debug("cannot accept: %s", error)
+            return
+        logs.warn_seldom("cannot accept: %s", error.strerror)
+        if not self.make_room() and not self.accept_with_spare():
+            self.deadline = time.monotonic() + self.pause
+
+    def accept_with_spare(self):
+        """Use the descriptor kept for this to accept a client and turn it away; tell whether that was possible."""
+        if self.spare is not None:
+            os.close(self.spare)
+            self.spare = None
+        try:
+            if pair := self.accept():
+                channel = self.turn_away(*pair)
+                channel.handle_read()  # closing with unread input would undo the answer
+                channel.close()
+            self.spare = open_spare()
+        except OSError:
+            return False
+        return True
 
     def handle_timeout(self):
         self.deadline = None
@@ -176,6 +191,10 @@ class Listener(asyncore.dispatcher):
             if isinstance(channel, Channel):
                 channel.drain(leave_at)
         self._map.sweep_at = leave_at
+
+
+def open_spare():
+    return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def resident_memory():

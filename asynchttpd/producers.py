@@ -78,9 +78,13 @@ def chunk(data):
 
 
 def close_producer(producer):
-    """Have *producer* give back what it holds. Its faults are logged and go no further."""
     if hasattr(producer, "close"):  # asynchat asks for nothing but more()
-        try:
-            producer.close()
-        except Exception:
-            log.exception("closing %r failed", producer)
+        release(producer.close)
+
+
+def release(function, *arguments):
+    """Call *function*, which gives something back. If that fails it is logged: whatever else is held must go, too."""
+    try:
+        function(*arguments)
+    except Exception:
+        log.exception("could not clean up: %r failed", function)

@@ -4,11 +4,13 @@
 
 Settings are class attributes of the handler and of the server, and of this process:
 sweep -- seconds between two looks for late channels; descriptors -- RLIMIT_NOFILE;
+fails -- "module:Class.method" that raises whenever it is called; access_log -- path;
 log -- level; accept_errors -- names of errors that accept() raises before it works.
 """
 
 import errno
 import gzip
+import importlib
 import io
 import itertools
 import json
@@ -24,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpd
-from asynchttpd import ioloop, running
+from asynchttpd import accesslog, ioloop, running
 from asynchttpd.ioloop import asynchat
 
 
@@ -255,6 +257,10 @@ def set_attributes(owner, values):
         setattr(owner, name, value)
 
 
+def fail(*args):
+    raise RuntimeError("injected")
+
+
 def main():
     handler, settings = globals()[sys.argv[1]], json.loads(sys.argv[2])
     set_attributes(handler, settings.get("handler", {}))
@@ -263,6 +269,12 @@ def main():
     if "descriptors" in settings:
         resource.setrlimit(resource.RLIMIT_NOFILE, (settings["descriptors"],) * 2)
     logging.basicConfig(level=settings.get("log", "INFO"), format="%(levelname)s %(name)s: %(message)s")
+    if "access_log" in settings:
+        handler.access_log = accesslog.AccessLog(settings["access_log"])
+    if "fails" in settings:
+        module, _, name = settings["fails"].partition(":")
+        owner, _, method = name.rpartition(".")
+        setattr(getattr(importlib.import_module(module), owner), method, fail)
     server = httpd.AsyncServer("127.0.0.1", 0, handler)
     set_attributes(server, settings.get("server", {}))
     if "accept_errors" in settings:

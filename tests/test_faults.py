@@ -74,7 +74,11 @@ def test_all_descriptors_busy_for_a_while_is_survived(serve, connect):
         client.send(POST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
         assert client.read_answer().status == 100
     others = [connect(server) for _ in range(30)]  # more than there are descriptors left
-    wait_until(lambda: server.log_lines(), "running out of descriptors")
+    for client in others:
+        client.send(b"GET / HTT")
+    for client in others[-5:]:
+        assert client.read_answer().status == 503  # at once, not silence
+    assert server.log_lines()
     time_before = server.cpu_seconds()
     time.sleep(0.5)
     assert server.cpu_seconds() - time_before < 0.2, "it spins while it cannot accept"
@@ -89,14 +93,16 @@ def test_all_descriptors_busy_for_a_while_is_survived(serve, connect):
 
 @pytest.mark.parametrize(
     ("errors", "levels"),
-    [(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"], ["WARNING"] * 4), (["ECONNABORTED", "EPROTO", "EPERM", "EINTR"], [])],
+    [(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"], {"WARNING"}), (["ECONNABORTED", "EPROTO", "EPERM", "EINTR"], set())],
 )
 def test_listener_survives_every_error_of_accept(serve, connect, errors, levels):
     """The kernel cannot be made to raise most of these, so the server's socket does."""
     server = serve("Echo", server={"pause": 0.05}, accept_errors=errors)
     for _ in range(5):
         assert connect(server).get("/").status == 200
-    assert [line.split()[0] for line in server.stop()] == levels
+    lines = server.stop()
+    assert {line.split()[0] for line in lines} == levels
+    assert len(lines) <= 2  # one a second of a kind
 
 
 def test_more_than_a_thousand_connections_in_one_process(serve, connect):

@@ -1,6 +1,7 @@
 """The loop (ioloop.py) under channels of somebody else, which know nothing of it, and what it adds to asyncore's."""
 
 import contextlib
+import errno
 import os
 import resource
 import select
@@ -686,3 +687,96 @@ def test_close_gives_everything_back(pair):
     channels.close()
     assert len(os.listdir("/proc/self/fd")) == before - 1  # the channel's socket as well
     assert channel.socket.fileno() == -1
+
+
+# What the kernel refuses, and what a channel cannot even say.
+
+
+class FailingPoller:
+    """A poller whose calls raise *error* for descriptor *fd* (None: for every one), and that otherwise does as told."""
+
+    def __init__(self, channels, method, fd=None):
+        channels.update_touched()  # opens the real one
+        self.real, self.method, self.fd = channels.poller, method, fd
+        channels.poller = self
+
+    def __getattr__(self, name):
+        def call(*arguments):
+            if name == self.method and self.fd in (None, *arguments[:1]):
+                if self.fd is None:
+                    self.method = None  # only once
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            return getattr(self.real, name)(*arguments)
+
+        return call
+
+
+def test_channel_that_cannot_be_watched_is_closed_and_nobody_else(channels, pair):
+    (ours, theirs), (lost, lost_peer) = pair, socket.socketpair()
+    FailingPoller(channels, "register", lost.fileno())
+    neighbour, unwatched = Recorder(ours, channels), Recorder(lost, channels)
+    theirs.send(b"hello")
+    turn_until(channels, lambda: neighbour.events)
+    assert neighbour.events == [b"hello"]
+    assert isinstance(unwatched.events[0], OSError)
+    assert lost_peer.recv(1) == b""
+    lost_peer.close()
+
+
+def test_wait_that_fails_is_tried_again(channels, pair, caplog):
+    ours, theirs = pair
+    channel = Recorder(ours, channels)
+    FailingPoller(channels, "poll")
+    theirs.send(b"hello")
+    turn_until(channels, lambda: channel.events)
+    assert channel.events == [b"hello"]
+    assert "cannot wait for events: Cannot allocate memory" in caplog.text
+
+
+class Hopeless(Timed):
+    """Fails in everything, also in telling so."""
+
+    def handle_read(self):
+        raise RuntimeError("in an event")
+
+    handle_timeout = handle_read
+
+    def handle_error(self):
+        raise RuntimeError("in handle_error()")
+
+
+@pytest.mark.parametrize("event", ["read", "timeout"])
+def test_channel_that_fails_in_its_own_handle_error_is_taken_out(channels, pair, caplog, event):
+    (ours, theirs), (bad, bad_peer) = pair, socket.socketpair()
+    neighbour, hopeless = Recorder(ours, channels), Hopeless(bad, channels)
+    if event == "read":
+        bad_peer.send(b"x")
+    else:
+        hopeless.deadline = 0.0
+    theirs.send(b"hello")
+    turn_until(channels, lambda: neighbour.events and hopeless not in channels.values())
+    assert bad.fileno() == -1
+    assert "so did its handle_error()" in caplog.text
+    bad_peer.close()
+
+
+@pytest.mark.parametrize("where", ["call_soon", "every_second"])
+def test_function_that_raises_ends_neither_the_loop_nor_its_neighbours(channels, pair, caplog, where):
+    called = []
+    for function in [lambda: 1 / 0, lambda: called.append("next")]:
+        channels.call_soon(function) if where == "call_soon" else channels.every_second.append(function)
+    turn_until(channels, lambda: called)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_time_in_which_the_loop_stood_still_is_added_to_the_deadlines(channels, pair):
+    channel = Timed(pair[0], channels)
+    channels.sweep()
+    channel.deadline = time.monotonic() + 0.5
+    channels.sweep_at = time.monotonic() - 3  # the last turn took three seconds
+    channels.sweep()
+    assert channel.events == []
+    assert 2 < channel.deadline - time.monotonic() < 4
+    channel.deadline = time.monotonic() - 0.01
+    channels.sweep()
+    assert channel.events == ["timeout"]
