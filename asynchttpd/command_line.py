@@ -53,6 +53,7 @@ def argument_parser(description):
     add_socket_options(parser.add_argument_group("where it listens"))
     add_worker_options(parser.add_argument_group("workers"))
     add_file_options(parser.add_argument_group("files and answers"))
+    add_limit_options(parser.add_argument_group("limits"))
     add_log_options(parser.add_argument_group("logs"))
     return parser
 
@@ -134,6 +135,43 @@ def add_file_options(group):
     )
 
 
+def add_limit_options(group):
+    group.add_argument(
+        "--max-body",
+        type=size,
+        metavar="SIZE",
+        default=1024**3,
+        help="refuse bodies of requests above SIZE bytes, or as in 100M or 2G; 0: none (default: 1G)",
+    )
+    group.add_argument(
+        "--spool-total",
+        type=size,
+        metavar="SIZE",
+        help="disk space for the bodies of all requests (default: a tenth of what is free, at least --max-body)",
+    )
+    group.add_argument(
+        "--header-timeout",
+        type=positive_seconds,
+        metavar="SECONDS",
+        default=10,
+        help="time for the whole head of a request (default: %(default)s)",
+    )
+    group.add_argument(
+        "--body-timeout",
+        type=positive_seconds,
+        metavar="SECONDS",
+        default=60,
+        help="time without a byte of a body, or behind 500 bytes a second (default: %(default)s)",
+    )
+    group.add_argument(
+        "--idle-timeout",
+        type=positive_seconds,
+        metavar="SECONDS",
+        default=15,
+        help="time that a connection is kept without a request (default: %(default)s)",
+    )
+
+
 def add_log_options(group):
     group.add_argument(
         "--log",
@@ -172,6 +210,20 @@ def whole_number(text):
 
 
 seconds = whole_number
+
+
+def positive_seconds(text):
+    if whole_number(text) == 0:
+        raise argparse.ArgumentTypeError(f"not a time above 0: {text!r}")
+    return int(text)
+
+
+def size(text):
+    """Return the bytes in "1000", "64K", "100M" or "2G"; the letters stand for powers of 1024."""
+    digits, power = text.upper(), 0
+    if digits[-1:] in ("K", "M", "G"):
+        digits, power = digits[:-1], "KMG".index(digits[-1]) + 1
+    return whole_number(digits) * 1024**power
 
 
 def port_number(text):

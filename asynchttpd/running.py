@@ -55,6 +55,8 @@ def configure(handler, args):
     handler.extra_fields = args.extra_fields
     if args.cache is not None:
         handler.cache = f"max-age={args.cache}"
+    for name in ("max_body", "header_timeout", "body_timeout", "idle_timeout"):
+        setattr(handler, name, getattr(args, name))
 
 
 def work(server, args, board, row, boot, ready):
@@ -70,6 +72,7 @@ def work(server, args, board, row, boot, ready):
         import random
 
         server.max_requests = args.max_requests + random.randrange(args.max_requests // 10 + 1)  # not all at once
+    server.spool_total = args.spool_total
     server.max_rss = args.max_rss * 1024 * 1024
     if boot is not None:
         boot(server)

@@ -41,7 +41,6 @@ TESTS = {
     "body": "limits spool connection files",
     "channel": HANDLER,
     "command_line": "command_line files wsgi prefork",
-    "running": "command_line accesslog prefork files wsgi",
     "conditional": "conditional files",
     "files": f"{ANSWER} connection",
     "http1": "http1 patterns connection limits corpus",

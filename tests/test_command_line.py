@@ -10,6 +10,8 @@ import time
 import pytest
 from conftest import PATIENCE, ROOT, group_members, python_command, wait_until
 
+import httpd
+
 HTTPD, WSGI = "httpd.py", "async_wsgi.py"
 
 
@@ -57,6 +59,39 @@ def test_bad_usage_is_one_line_and_status_2(script, options):
     assert result.returncode == 2, result.stderr
     assert len(lines) == 1, result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--max-body", "lots"], ["--max-body", "G"], ["--max-body", "-1"], ["--max-body", "1T"],
+        ["--spool-total", "1.5G"],
+        ["--header-timeout", "0"], ["--body-timeout", "0"], ["--idle-timeout", "-1"], ["--idle-timeout", "1e3"],
+    ],
+)  # fmt: skip
+def test_limit_that_makes_no_sense_is_named_in_one_line(options, capsys):
+    with pytest.raises(SystemExit) as stop:
+        httpd.parse_args(options)
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert options[0] in line
+
+
+def test_sizes_may_be_said_in_powers_of_1024():
+    sizes = [httpd.parse_args(["--max-body", text]).max_body for text in ("1000", "64k", "100M", "2G", "0")]
+    assert sizes == [1000, 64 * 1024, 100 * 1024**2, 2 * 1024**3, 0]
+
+
+def test_limits_of_the_command_line_are_kept(start, connect):
+    server = start(HTTPD, "-r", "www", "--max-body", "1K", "--idle-timeout", 1, "--header-timeout", 1)
+    client, idle, slow = connect(server), connect(server), connect(server)
+    slow.send(b"GET / HTTP/1.1\r\nHost")
+    assert idle.get("/").status == 200
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1025\r\n\r\n")
+    assert client.read_answer().status == 413
+    assert slow.read_answer().status == 408
+    assert idle.read_rest() == b""
+    assert any("answering 413" in line for line in server.stop())
 
 
 def test_port_that_is_taken_is_one_line_and_status_1():

@@ -16,11 +16,12 @@ FAILS = {
     "close_producer": "__main__:Numbers.close",
     "body.close": "asynchttpd.body:Body.close",
     "log_request": "httpd:HTTPChannel.log_request",
+    "client_address": "httpd:HTTPChannel.client_address",
     "access_log.write": "asynchttpd.accesslog:AccessLog.write",
 }
 HARMLESS = {
     "release", "list", "producer_fifo.clear", "pieces.clear", "async_chat.close", "log.isEnabledFor", "log.debug",
-    "accesslog.Entry", "time.time", "time.monotonic", "headers.get", "os.getpid", "isinstance",
+    "accesslog.Entry", "time.time", "time.monotonic", "headers.get", "os.getpid", "isinstance", "max",
 }  # fmt: skip
 
 
