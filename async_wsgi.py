@@ -26,7 +26,7 @@ import time
 from wsgiref.util import FileWrapper
 
 import httpd
-from asynchttpd import command_line, http1, running
+from asynchttpd import command_line, http1, logs, running
 from asynchttpd.answer import Answer, guarded, wraps_plain_file
 from asynchttpd.channel import CLOSED, SENDING
 from asynchttpd.http1 import HTTPError
@@ -66,7 +66,7 @@ class AsyncWSGIServer(httpd.AsyncServer):
             "SERVER_PORT": str(port),
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
-            "wsgi.errors": sys.stderr,
+            "wsgi.errors": logs.error_stream(),
             "wsgi.multithread": self.threads > 1,
             "wsgi.multiprocess": self.multiprocess,
             "wsgi.run_once": False,

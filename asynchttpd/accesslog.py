@@ -101,9 +101,8 @@ class AccessLog:
 
     def flush(self):
         if self.lines:
-            lost = self.output.write("".join(self.lines).encode("ascii"))
-            self.lines.clear()
-            self.complain(self.losses.note(lost))
+            lines, self.lines = self.lines, []
+            self.complain(self.losses.note(self.output.write("".join(lines).encode("ascii"))))
 
     def complain(self, count):
         if count:

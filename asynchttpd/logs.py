@@ -8,6 +8,7 @@ Writing a log never holds up the server: what cannot be written at once is dropp
 """
 
 import contextlib
+import io
 import logging
 import os
 import select
@@ -57,6 +58,31 @@ def descriptor() -> int:
     return _handler.output.fd
 
 
+def error_stream():
+    """Return a text stream into the log, for an application: it must not wait for the log's reader either."""
+    if _handler is None:
+        return sys.stderr
+    return io.TextIOWrapper(io.BufferedWriter(LogFile(_handler)), "utf-8", "backslashreplace", line_buffering=True)
+
+
+class LogFile(io.RawIOBase):
+    """The log as a binary file that is written to."""
+
+    def __init__(self, handler):
+        self.handler = handler
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return self.handler.output.fd
+
+    def write(self, data):
+        with self.handler.lock:
+            self.handler.write(bytes(data))
+        return len(data)
+
+
 class LogHandler(logging.Handler):
     """Writes records to an Output. It says there how many lines are missing, and to *complain_to*, a handler, too."""
 
@@ -68,22 +94,25 @@ class LogHandler(logging.Handler):
         self.losses = Seldom(LOSSES_INTERVAL)
 
     def emit(self, record):
-        lost = self.write(record)
+        self.write(self.line(record))
+
+    def write(self, lines):
+        lost = self.output.write(lines)
         if lost:
             self.gap += lost
-        elif self.gap:
-            if not self.write(self.own_record(f"lines missing before the last: {self.gap}; {self.output.reason}")):
-                self.gap = 0
+        elif self.gap and not self.output.write(
+            self.own_line(f"lines missing before the last: {self.gap}; {self.output.reason}")
+        ):
+            self.gap = 0
         if self.complain_to and (count := self.losses.note(lost)):
             text = f"cannot write {self.output.path}: {self.output.reason}; lines lost: {count}"
-            self.complain_to.handle(self.own_record(text))
+            self.complain_to.write(self.own_line(text))
 
-    def write(self, record):
-        return self.output.write((self.format(record) + "\n").encode("utf-8", "backslashreplace"))
+    def line(self, record):
+        return (self.format(record) + "\n").encode("utf-8", "backslashreplace")
 
-    @staticmethod
-    def own_record(text):
-        return logging.makeLogRecord({"name": log.name, "msg": text})
+    def own_line(self, text):
+        return self.line(logging.makeLogRecord({"name": log.name, "msg": text}))
 
 
 class Output:

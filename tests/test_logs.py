@@ -194,6 +194,50 @@ def test_streams_stay_as_they_are_for_the_shell_and_for_children(launch):
         os.close(theirs)
 
 
+TALKATIVE = """
+def application(environ, start_response):
+    errors = environ["wsgi.errors"]
+    errors.write("first ")
+    print("line", 1000 * "\u00e4", file=errors)
+    errors.writelines(["second ", "line\\n"])
+    errors.flush()
+    start_response("200 OK", [])
+    return [b"ok"]
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--threads", "2"]], ids=["loop", "threads"])
+def test_application_that_writes_to_wsgi_errors_does_not_wait_for_the_reader(launch, connect, tmp_path, options):
+    (tmp_path / "talkative.py").write_text(TALKATIVE)
+    options = [*options, "talkative:application"]
+    server, reader = launch(pipe, "stderr", *options, script="async_wsgi.py", cwd=tmp_path)
+    client = connect(server)
+    for _ in range(60):
+        assert client.get("/").body == b"ok"
+    lines = what_is_in(reader)
+    assert len(lines) > 20
+    assert {line for line in lines if "missing" not in line} == {"first line " + 1000 * "\u00e4", "second line"}
+    assert server.stop() == 0
+
+
+def test_wsgi_errors_goes_to_the_log(start, connect, tmp_path):
+    (tmp_path / "talkative.py").write_text(TALKATIVE)
+    log = tmp_path / "log"
+    options = ["--logfile", log, "talkative:application"]
+    command = python_command("async_wsgi.py", "--port", port := free_port(), *options)
+    server = Started(command, cwd=tmp_path, stderr=subprocess.PIPE)
+    try:
+        server.host, server.port = "127.0.0.1", port
+        wait_until(lambda: log.exists() and "Serving" in log.read_text(), "start")
+        assert connect(server).get("/").body == b"ok"
+        assert log.read_text("utf-8").endswith(f"first line {1000 * chr(0xE4)}\nsecond line\n")
+        assert server.stop() == 0
+        assert server.process.stderr.read() == b""
+    finally:
+        end(server.process)
+        server.process.stderr.close()
+
+
 # Full disks.
 
 
