@@ -1,16 +1,16 @@
 """A WSGI server (PEP 3333) on the same engine: `python async_wsgi.py my_app:application`.
 
-How requests arrive and how bytes leave is httpd.py's story. Here only what makes the answer is replaced:
+httpd.py tells how requests arrive and how bytes leave. This file only replaces what makes the answer:
 handle_request() calls the application, finish_response() sends what it returns.
 
-The application runs in the loop, as the lab has it, and while it computes nobody else is served. Its iterable
-is a producer: a piece is asked for when the one before has left, so a slow client slows the application down
+The application runs in the loop, as the lab asks, and while it computes no other client is served. Its iterable becomes
+a producer, which is asked for a piece when the piece before has left. So a slow client slows the application down
 instead of filling memory. With --threads the application runs in a pool of threads and may block
-(asynchttpd/threads.py); all the same only the loop touches sockets.
+(asynchttpd/threads.py), but still only the loop touches sockets.
 
-The parts this stands on, besides those of httpd.py, are in asynchttpd/:
-answer.py   what an application says of its answer, held to PEP 3333
-threads.py  one request in the hands of a thread of the pool
+Besides the parts of httpd.py it stands on these in asynchttpd/:
+answer.py   what an application says about its answer, checked by PEP 3333
+threads.py  one request in a thread of the pool
 proxy.py    who the client is behind trusted proxies
 loading.py  from "module:callable" to the application; reload.py watches its sources
 """
@@ -41,27 +41,27 @@ class AsyncWSGIServer(httpd.AsyncServer):
 
     threads = 0  # threads that run the application; 0: it runs in the loop
     queue_limit = 64  # requests that may wait for a thread; above it 503
-    multiprocess = False  # do other processes call the application, too?
+    multiprocess = False  # do other processes also call the application?
 
     def __init__(self, host="127.0.0.1", port=9000, handler=None, map=None):
         super().__init__(host, port, handler or AsyncWSGIRequestHandler, map)
 
     def set_app(self, application):
-        """Take *application*, a callable(environ, start_response) as of PEP 3333, into service."""
+        """Serve *application*, a callable(environ, start_response) as PEP 3333 defines it."""
         self.application = application
         self.pool, self.jobs = None, 0  # threads, and how many requests run or wait there
         if self.threads:
             from concurrent.futures import ThreadPoolExecutor
 
             self.pool = ThreadPoolExecutor(self.threads)
-            # All of them now: a request must not find that there is no room for one more.
+            # Start all of them now: later a request might find that no more threads can be started.
             all_here = threading.Barrier(self.threads)
             for _ in range(self.threads):
                 self.pool.submit(all_here.wait)
         host, port = self.socket.getsockname()[:2]
         if host in ("0.0.0.0", "::"):
             host = socket.gethostname()
-        self.environ = {  # what is the same for every request
+        self.environ = {  # the part that is the same for every request
             "SERVER_NAME": f"[{host}]" if ":" in host else host,  # RFC 3875 §4.1.14
             "SERVER_PORT": str(port),
             "wsgi.version": (1, 0),
@@ -79,7 +79,7 @@ class AsyncWSGIServer(httpd.AsyncServer):
 
 
 class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
-    """One connection, the requests of which the application answers."""
+    """One connection; the application answers its requests."""
 
     __slots__ = ("answer", "forwarded", "job")
 
@@ -106,7 +106,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         return self.mount() is None or super().wants_body(method)
 
     def handle_request(self):
-        """Have the application answer; files, and `OPTIONS *` which asks about the server, are the parent's."""
+        """Have the application answer. The parent answers for files, and `OPTIONS *`, which asks about the server."""
         if self.path == "*" or (self.static_folders and self.mount()):
             super().handle_request()
             return
@@ -120,11 +120,11 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
 
     def translate_path(self, path):
         mount = self.mount()
-        self.root = self.static_folders[mount]  # until the next request here, which sets it again
+        self.root = self.static_folders[mount]  # until the next request here sets it again
         return super().translate_path(path.removeprefix(mount))
 
     def get_environ(self):
-        """Return what the application is told about the request (PEP 3333, "environ Variables")."""
+        """Return the environ of the request (PEP 3333, "environ Variables")."""
         target, _, query = self.path.partition("?")
         path = target
         if "%" in target:
@@ -175,7 +175,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
             environ["HTTP_HOST"] = client.host
 
     def client_disconnected(self):
-        """Tell whether nobody is left to read the answer. May be called from any thread."""
+        """Tell whether the client has left. May be called from any thread."""
         try:
             return self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
         except BlockingIOError:
@@ -191,7 +191,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     def write_piece(self, answer, data):
         """The write() that start_response() returns: send *data*, a piece of *answer*, now."""
         if self.state is CLOSED:
-            raise Aborted("nobody is left to read it")
+            raise Aborted("the client has left")
         if self.answer is not answer:
             raise RuntimeError("write() of an earlier request")
         if piece := answer.written(data):
@@ -201,7 +201,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
                 self.send_piece(piece)
 
     def finish_response(self, result):
-        """Send what the application has returned, piece by piece as the client takes it."""
+        """Send what the application has returned, piece by piece, as fast as the client takes it."""
         producer = ApplicationProducer(self.answer, result)
         try:
             if not self.answer.begun and wraps_plain_file(result):
@@ -258,13 +258,13 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
             httpd.AsyncHTTPRequestHandler.end_response(self)
 
     def in_loop(self, method, *arguments):
-        """Run a *method* that a thread asked for, with asyncore's care for what goes wrong in an event."""
+        """Run a *method* that a thread has asked for, and treat exceptions as asyncore does in an event."""
         try:
             method(*arguments)
         except Exception:
             self.handle_error()
         if self.state is not CLOSED:
-            self._map.touch(self._fileno)  # there was no event after which the loop would ask what we want now
+            self._map.touch(self._fileno)  # there was no event, so the loop would not ask what we want now
 
     def take_piece(self, job, piece):
         if self.job is job:
@@ -292,7 +292,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
             httpd.AsyncHTTPRequestHandler.queue_emptied(self)
         else:
             if self.status is not None:
-                self.deadline = None  # the client has taken everything; now we wait for the application
+                self.deadline = None  # the client has taken everything; now the application must act
             self.job.has_room.set()
 
     def handle_timeout(self):
@@ -309,20 +309,20 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         super().closed(state)
 
     def give_up_job(self):
-        """Leave the thread to itself: what it still makes is dropped, and its place is free when it returns."""
+        """Stop waiting for the thread: its further output is dropped, and it is free again when it returns."""
         job, self.job = self.job, None
-        job.input, self.body = self.body, None  # it may be reading
+        job.input, self.body = self.body, None  # the thread may be reading it
         job.given_up = True
         job.has_room.set()
 
 
 def variable_name(field_name):
-    """Return what the environ calls a field of the request; None if it must not be there."""
+    """Return the environ's name for a field of the request; None if it must not be there."""
     if field_name in ("content-length", "transfer-encoding"):
         return "CONTENT_LENGTH"
     if field_name == "content-type":
         return "CONTENT_TYPE"
-    # X_Forwarded_For would pass for X-Forwarded-For, and Proxy for a variable that HTTP clients obey.
+    # X_Forwarded_For would look like X-Forwarded-For, and Proxy like a variable that HTTP clients obey.
     if "_" in field_name or field_name == "proxy":
         return None
     return "HTTP_" + field_name.upper().replace("-", "_")
@@ -332,7 +332,7 @@ remembered_variable = functools.lru_cache(maxsize=256)(variable_name)  # the sam
 
 
 class ApplicationProducer:
-    """Hands out the pieces of an application's iterable, each asked for when the one before has left."""
+    """Hands out the pieces of an application's iterable; each is asked for when the one before has left."""
 
     def __init__(self, answer, result):
         self.answer, self.result = answer, result
@@ -349,10 +349,10 @@ class ApplicationProducer:
 
 
 class ApplicationFile(SendfileProducer):
-    """Hands out a plain file that the application returned in `wsgi.file_wrapper`, by sendfile() where there is one."""
+    """Hands out a plain file that the application has returned in `wsgi.file_wrapper`, for sendfile()."""
 
     def __init__(self, answer, result, chunk_size):
-        # Our own file object, unbuffered: what the application's has read ahead would be missing.
+        # A file object of our own, without a buffer: the application's may have read ahead.
         file = open(os.dup(result.filelike.fileno()), "rb", buffering=0)
         file.seek(result.filelike.tell())
         super().__init__(file, chunk_size, max(0, os.fstat(file.fileno()).st_size - file.tell()))

@@ -1,6 +1,6 @@
-"""What an application says of its answer, held to PEP 3333. It lives where the application runs: no sockets here.
+"""What an application says about its answer, checked by PEP 3333. It runs where the application runs, without sockets.
 
-Not here: how the answer travels (async_wsgi.py), and who runs the application (there in the loop, threads.py).
+Not here: how the answer travels, and what runs the application (async_wsgi.py in the loop, threads.py in threads).
 """
 
 import functools
@@ -22,20 +22,20 @@ log = logging.getLogger("httpd")
 
 
 class Answer:
-    """What the application says of its answer to one request.
+    """What the application says about its answer to one request.
 
-    code, reason, lines, names -- what start_response() was told: status, field lines, their names in lower case;
+    code, reason, lines, names -- from start_response(): status, field lines, their names in lower case;
         "connection" is among these if the connection is to be closed
     length -- the Content-Length, None if it is unknown
     left -- bytes that the body may still have, None if it may have any number
     overrun -- has the application made more than that?
-    whole -- was its first piece known to be its last?
-    begun -- has the head been handed on? Then it cannot be replaced any more.
-    ended -- has the application been told that this was all? Then it can write no more.
-    ahead -- what it has written while it was asked for its next piece, and which goes before that
+    whole -- was the first piece known to be the last?
+    begun -- has the head been passed on? Then it cannot be replaced any more
+    ended -- has the application's close() been called? Then it can write no more
+    ahead -- what the application has written while it was asked for its next piece; it is sent before that piece
     """
 
-    # Made for each request: with slots that and start() take a quarter less time.
+    # One is made for each request: with slots that and start() take a quarter less time.
     __slots__ = (  # noqa: RUF023
         "handler", "command", "path", "code", "reason", "lines", "names", "length", "left", "begun", "overrun", "whole",
         "ended", "ahead",
@@ -49,17 +49,17 @@ class Answer:
 
     @property
     def request(self):
-        """Which request this answers, for the log; its handler may be at another by now."""
+        """The request that this answers, for the log; its handler may be at another one by now."""
         return f'{self.handler.client} "{self.command} {self.path}"'
 
     def start(self, status, response_headers, exc_info):
-        """What start_response() does. Until the head is handed on an error may replace everything."""
+        """Do what start_response() is asked to. Until the head is passed on, an error may replace everything."""
         if exc_info:
             try:
                 if self.begun:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
-                exc_info = None  # or the traceback would keep this frame, which keeps the traceback
+                exc_info = None  # else the traceback keeps this frame alive, and the frame the traceback
         elif self.code is not None:
             raise RuntimeError("start_response() called a second time without exc_info")
         code, reason = checked_status(status)
@@ -67,7 +67,7 @@ class Answer:
         self.code, self.reason = code, reason
 
     def begin(self, whole):
-        """The head leaves; *whole* is the length of the body if it is known."""
+        """The head is passed on; *whole* is the length of the body, None if it is unknown."""
         if self.code is None:
             raise RuntimeError("the application did not call start_response()")
         if self.code in (204, 304):
@@ -82,7 +82,7 @@ class Answer:
         self.begun = True
 
     def pieces(self, result):
-        """Yield the pieces of *result* that go on the wire. Raise Aborted if they are less than the Content-Length."""
+        """Yield the pieces of *result* that are sent. Raise Aborted if they are less than the Content-Length."""
         for piece in checked_result(result):
             if checked_piece(piece):
                 if not self.begun:
@@ -97,14 +97,14 @@ class Answer:
                     return
         was_begun = self.begun
         if not was_begun:
-            # An empty body to HEAD says nothing of the one that GET would have.
+            # An empty body for HEAD says nothing about the body for GET.
             self.begin(None if self.command == "HEAD" else 0)
         if self.left and self.command != "HEAD":
-            short = f"the application made {self.left} bytes less than its Content-Length"
+            short = f"the application sent {self.left} bytes less than its Content-Length"
             raise Aborted(short) if was_begun else ValueError(short)
 
     def written(self, data):
-        """Return what of *data*, which was given to write(), goes on the wire."""
+        """Return the part of *data*, which was given to write(), that is sent."""
         if self.ended:
             raise RuntimeError("write() after the end of the answer")
         if checked_piece(data) and not self.begun:
@@ -112,19 +112,19 @@ class Answer:
         return self.measured(data) if data and self.command != "HEAD" else b""
 
     def measured(self, piece):
-        """Return *piece*, cut to what the Content-Length has left for it: the rest would pass for the next answer."""
+        """Return *piece*, cut off where the Content-Length ends: the client would take the rest for the next answer."""
         if self.left is None:
             return piece
         if len(piece) > self.left:
             if not self.overrun:
-                log.error("%s: body cut off where its head says that it ends", self.request)
+                log.error("%s: body cut off at its Content-Length: the application has made more", self.request)
             self.overrun = True
             piece = piece[: self.left]
         self.left -= len(piece)
         return piece
 
     def close(self, result):
-        """Call the close() of what the application returned, once; its faults can only be logged by now."""
+        """Call the close() of what the application returned, once; what it raises can only be logged by now."""
         self.ended = True
         if hasattr(result, "close"):
             try:
@@ -134,7 +134,7 @@ class Answer:
 
 
 def guarded(function, *arguments):
-    """Call the application's *function*: sys.exit() in there is a fault of one request, not the end of the server."""
+    """Call the application's *function*: sys.exit() in it is a fault of one request, not the end of the server."""
     try:
         return function(*arguments)
     except Exception:
@@ -181,7 +181,7 @@ def checked_fields(response_headers):
     return lines, length, names
 
 
-@functools.lru_cache(maxsize=256)  # an application says the same few again and again
+@functools.lru_cache(maxsize=256)  # an application sends the same few again and again
 def checked_field(name, value):
     """Return (field line, lower-case name), both empty if it is dropped; raise for what would break the head apart."""
     if not isinstance(name, str) or not isinstance(value, str):
@@ -212,9 +212,9 @@ def whole_length(result, piece):
 
 
 def wraps_plain_file(result):
-    """Tell whether *result* is `wsgi.file_wrapper` around a file whose descriptor gives the bytes that read() does.
+    """Tell whether *result* is `wsgi.file_wrapper` around a file whose descriptor holds the bytes that read() returns.
 
-    That of a gzip file, say, would give others.
+    The descriptor of a gzip file, for example, holds others.
     """
     if not isinstance(result, FileWrapper):
         return False
@@ -222,4 +222,4 @@ def wraps_plain_file(result):
     if type(file) is not io.FileIO:
         return False
     facts = os.fstat(file.fileno())
-    return stat.S_ISREG(facts.st_mode) and facts.st_size > 0  # the system's own, as in /proc, have more than they say
+    return stat.S_ISREG(facts.st_mode) and facts.st_size > 0  # files in /proc say 0, and have more

@@ -1,4 +1,4 @@
-"""A request's body while it comes in: decoded, counted, and kept for whoever reads it.
+"""A request's body while it comes in: decoded, counted, and kept for its reader.
 
 A short one stays in memory. A longer one goes to a temporary file without a name, which is gone with its last
 descriptor, and is written without a buffer: a full disk shows at the byte that finds no room, not at the end.
@@ -24,7 +24,7 @@ def free_space():
 
 
 class BodyFile(io.BufferedReader):
-    """What a body is read from. It cannot be written, so it has no `mode`: gzip and wave would write to a "rb+"."""
+    """The file that a body is read from. It is read-only and has no `mode`, since gzip and wave write to "rb+"."""
 
     mode = property()
 
@@ -32,13 +32,13 @@ class BodyFile(io.BufferedReader):
 class Body:
     """The body of one request.
 
-    length -- its bytes as the head has told, None if it is chunked
+    length -- its bytes as the head says, None if it is chunked
     limit -- bytes of a chunked body at most, its framing included
     memory_limit -- bytes kept in memory; above it a temporary file
-    reserve -- function(size, free_space): may so many bytes more go to the disk? A negative size gives them back
-    wanted -- will anybody read it? Else it is counted and thrown away
+    reserve -- function(size, free_space): may *size* more bytes go to the disk? A negative size gives them back
+    wanted -- will anything read it? Else it is counted and discarded
     received -- bytes that have come, decoded
-    file -- where they are; for a reader once rewind() has been called
+    file -- holds them; ready for reading after rewind()
     """
 
     def __init__(self, length, limit, memory_limit, reserve, wanted=True):

@@ -1,10 +1,10 @@
-"""One connection as a channel of asyncore's: it moves bytes and keeps time, and knows nothing of what they say.
+"""One connection as a channel of asyncore: it moves bytes and keeps time, and does not know what the bytes mean.
 
-What asynchat's own channel lacks, and this one adds:
-  early input -- while an answer is being made or sent nothing is parsed; what has come already is kept;
-  turns       -- one connection may send, and have requests answered, only so much before the others have their turn;
-  deadlines   -- a time for each state in which the client must do something (ioloop.py looks for late ones);
-  an end      -- closing that gives back everything, and lingering, so that a last answer is not lost.
+It adds what asynchat's own channel lacks:
+  early input -- while an answer is made or sent nothing is parsed; input that has come already is kept;
+  turns       -- one connection may send, and get answers, only so much before it is the others' turn;
+  deadlines   -- one for each state in which the client must do something (ioloop.py looks for late channels);
+  an end      -- closing frees everything, and lingering makes sure that a last answer is not lost.
 
 Not here: methods, statuses, heads, bodies (httpd.py).
 """
@@ -34,14 +34,14 @@ class State(enum.Enum):
     HEAD = "collecting its head"
     BODY = "collecting its body"
     HANDLING = "the answer is being made; early input is kept, not parsed"
-    SENDING = "the answer is on its way; the same"
-    LINGERING = "our side is shut; draining input so that the answer survives"
-    CLOSED = "gone"
+    SENDING = "the answer is on its way; early input is kept, not parsed"
+    LINGERING = "our side is shut; input is discarded so that the answer survives"
+    CLOSED = "the connection has ended"
 
 
 IDLE, HEAD, BODY, HANDLING, SENDING, LINGERING, CLOSED = State
 
-# What a channel reports to that no listener has made.
+# Stands for the listener of a channel that was made without one.
 NO_LISTENER = types.SimpleNamespace(
     row=[0] * scoreboard.CELLS,
     requests=0,
@@ -66,22 +66,22 @@ class Channel(asynchat.async_chat):
 
     A child defines, and the channel calls:
       collect_incoming_data(data), found_terminator() -- as with asynchat: input has come
-      queue_emptied() -- all that was queued has left
+      queue_emptied() -- everything in the queue has left
       late() -- the deadline of a HEAD or a BODY has passed
-      closed(state) -- the connection has ended, in *state*: give back what belongs to the request
-      subject -- what the log calls the work under way
+      closed(state) -- the connection has ended, in *state*: free what belongs to the request
+      subject -- the work under way, as the log names it
     A child calls:
-      wait_for_request(timeout), hold_input() -- before and after a request has come; the states between it sets itself
+      wait_for_request(timeout), hold_input() -- before and after a request has come; it sets the states in between
       producer_fifo.append(bytes or a producer), initiate_send() -- to queue, and to send
       uncount() -- after this answer the connection brings no other request
       linger(), close() -- to end
-    To leave alone: the rest of what asyncore calls (handle_read, handle_write, readable, writable ...).
+    To leave alone: the other methods that asyncore calls (handle_read, handle_write, readable, writable ...).
 
-    Where each request passes, parents are called by name, as asynchat does it: before Python 3.12 super() makes an
-    object every time. So mixins go in front.
+    Methods that every request passes through call their parents by name, as asynchat does: before Python 3.12 super()
+    makes an object each time. So put mixins in front.
     """
 
-    # What a connection remembers, in slots: a dict with so many names takes a kilobyte more, and many may be idle.
+    # Slots, since many connections may be idle: a dict with so many names takes a kilobyte more.
     __slots__ = (
         "bytes_sent", "close_delimited", "counted", "deadline", "early", "had_answer", "input_left", "server", "state",
     )  # fmt: skip
@@ -90,19 +90,19 @@ class Channel(asynchat.async_chat):
     turn_time = 0.002  # seconds for what else one client has sent already, likewise: more requests, more chunks
 
     idle_timeout = 15.0  # seconds between two requests
-    send_timeout = 30.0  # seconds in which the client takes not a single byte
-    linger_timeout = 2.0  # seconds for the client to read our last answer
+    send_timeout = 30.0  # seconds without the client taking a single byte
+    linger_timeout = 2.0  # seconds for the client to read its last answer
 
     def __init__(self, sock, server=None, address=None, map=None):
-        # Given the socket, asyncore would ask the system for the address that accept() has told already.
+        # If asyncore got the socket here, it would ask for the address, which accept() has returned already.
         asynchat.async_chat.__init__(self, map=map)
         sock.setblocking(False)
         self.set_socket(sock, map)
         self.connected = True
         self.server, self.addr = server or NO_LISTENER, address or sock.getpeername()
         self.server.row[scoreboard.CONNECTIONS] += 1
-        self.counted = True  # on the scoreboard, as one that may bring another request
-        self.input_left = False  # is there input that nobody has read?
+        self.counted = True  # on the scoreboard, as a connection that may bring another request
+        self.input_left = False  # is there probably input that was not read?
         self.early = b""  # input that came while an answer was being made or sent
         self.had_answer = False
         self.bytes_sent = 0  # of the answer under way
@@ -120,20 +120,20 @@ class Channel(asynchat.async_chat):
             data, self.early = self.early, b""
         else:
             data = asynchat.async_chat.recv(self, buffer_size)
-            self.input_left = len(data) == buffer_size  # and probably more is waiting
+            self.input_left = len(data) == buffer_size
         return data
 
     def handle_read(self):
-        """Hand on what has come, through asynchat, to collect_incoming_data() and found_terminator()."""
+        """Read; asynchat passes the bytes to collect_incoming_data() and calls found_terminator()."""
         asynchat.async_chat.handle_read(self)
         turn_ends = time.monotonic() + self.turn_time if self.early else 0
         while self.early and self.readable() and time.monotonic() < turn_ends:
             asynchat.async_chat.handle_read(self)
 
     def hold_input(self):
-        """A request is complete: keep what came behind it until it is answered.
+        """A request is complete: keep the input that came behind it until the request is answered.
 
-        One answer at a time: 180 kB of pipelined requests would queue 1 GB of answers, and take seconds.
+        One answer at a time: 180 kB of pipelined requests could queue 1 GB of answers, and take seconds.
         """
         self.early, self.ac_in_buffer = self.ac_in_buffer, b""
 
@@ -143,7 +143,7 @@ class Channel(asynchat.async_chat):
     # Bytes go out.
 
     def writable(self):
-        """Is there an answer to send or to finish, or a request that came early? handle_write() goes on with either."""
+        """Is there an answer to send or to finish, or early input? handle_write() goes on with either."""
         return self.state is SENDING or bool(self.producer_fifo) or (bool(self.early) and self.readable())
 
     def handle_write(self):
@@ -152,9 +152,9 @@ class Channel(asynchat.async_chat):
             self.handle_read()
 
     def initiate_send(self):
-        """Send what is queued until the client, or its share of this turn, is full.
+        """Send what is queued until the socket is full, or the client has had its share of this turn.
 
-        In place of asynchat's, which sends one piece of at most 64 KiB a turn and forgets producers.
+        It replaces asynchat's method, which sends one piece of at most 64 KiB a turn and forgets producers.
         """
         budget, sent_before = self.turn_budget, self.bytes_sent
         while self.producer_fifo and budget > 0:
@@ -163,7 +163,7 @@ class Channel(asynchat.async_chat):
                 size = min(first.left, budget)
                 sent = self.send_file(first, size)
             else:
-                # Bytes are taken out before send(), which empties the queue if the client is gone; a producer stays.
+                # Bytes are taken out before send(), which empties the queue if the client has left; a producer stays.
                 if not hasattr(first, "more"):
                     piece = self.producer_fifo.popleft()
                 elif not (piece := first.more()):
@@ -176,7 +176,7 @@ class Channel(asynchat.async_chat):
             if self.state is CLOSED:
                 self.producer_fifo.clear()
                 return
-            if self.state is not BODY:  # there it was 100 (Continue), no part of the answer
+            if self.state is not BODY:  # there it was 100 (Continue), which is no part of the answer
                 self.bytes_sent += sent
             if sent < size:
                 break
@@ -187,7 +187,7 @@ class Channel(asynchat.async_chat):
             self.deadline = time.monotonic() + self.send_timeout
 
     def send_file(self, producer, count):
-        """As send(), but the kernel copies the bytes from the producer's file: they never enter this process."""
+        """Send *count* bytes of the producer's file; the kernel copies them, so that they never enter this process."""
         try:
             sent = os.sendfile(self.socket.fileno(), producer.file.fileno(), None, count)
         except BlockingIOError:
@@ -201,7 +201,7 @@ class Channel(asynchat.async_chat):
             logs.warn_seldom("sendfile() refuses a file, which is read instead: %s", error.strerror)
             producer.by_sendfile = False
             return 0
-        if sent == 0:  # for ever: a loop that waits for more would spin
+        if sent == 0:  # and will be, each time: a loop that waits for more would spin
             raise Aborted("file was truncated while it was being sent")
         producer.left -= sent
         return sent
@@ -219,11 +219,11 @@ class Channel(asynchat.async_chat):
             self.close()
 
     def is_idle(self):
-        """Is there no request that has come or is coming, as far as we have read?"""
+        """Tell whether no request has come or begun to come, as far as we have read."""
         return self.state is IDLE and not self.early
 
     def has_input(self):
-        """Tell whether the client has sent something that a busy loop has not come to yet."""
+        """Tell whether the client has sent something that the busy loop has not read yet."""
         try:
             return self.socket.recv(1, socket.MSG_PEEK) != b""
         except OSError:
@@ -232,22 +232,22 @@ class Channel(asynchat.async_chat):
     # It ends.
 
     def drain(self, leave_at):
-        """The server stops: an idle connection has time until *leave_at*, since a request may be on its way."""
+        """The server stops: keep an idle connection until *leave_at*, since a request may be on its way."""
         if self.is_idle():
             self.deadline = leave_at
 
     def linger(self):
-        """Close our side but read on for a while: closing with unread input would reset, and undo, our answer."""
+        """Shut our side but read on for a while: closing with unread input resets, and can undo our answer."""
         self.early = b""
         self.state, self.deadline = LINGERING, time.monotonic() + self.linger_timeout
         self.set_terminator(None)
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
-            self.close()  # the client is gone
+            self.close()  # the client has left
 
     def handle_close(self):
-        """The client is gone. asyncore may say so twice: for the end of the input, and for the hang-up."""
+        """The client has left. asyncore may call this twice: for the end of the input, and for the hang-up."""
         if self.state is not CLOSED:
             log.debug("%s left", self.client)
             self.close()
@@ -267,13 +267,13 @@ class Channel(asynchat.async_chat):
         release(self.closed, state)
 
     def uncount(self):
-        """Tell the siblings that this connection will bring no more work."""
+        """Take this connection off the scoreboard: it will bring no more requests."""
         if self.counted:
             self.counted = False
             self.server.row[scoreboard.CONNECTIONS] -= 1
 
     def handle_error(self):
-        """Called by asyncore in place of a traceback that ends the loop: log what was raised, cut the connection."""
+        """An exception has reached asyncore: log it and cut the connection."""
         error = sys.exc_info()[1]
         if isinstance(error, Aborted) or getattr(error, "errno", None) in (errno.EIO, errno.ESTALE):  # a disk's, too
             log.warning("%s cut off: %s", self.subject, error)
@@ -282,7 +282,7 @@ class Channel(asynchat.async_chat):
         else:
             log.exception("%s failed", self.subject)
         if self.state is not CLOSED and self.bytes_sent and self.close_delimited:
-            # Its end would pass for the end of the answer: a reset shows the client that there was more.
+            # The client would take the end of the connection for the end of the answer. A reset tells it otherwise.
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
@@ -291,7 +291,7 @@ class Channel(asynchat.async_chat):
         return self.client
 
     def log_info(self, message, type="info"):
-        """Take what asyncore would print."""
+        """Log what asyncore would print."""
         log.debug("%s: %s", type, message)
 
     @property

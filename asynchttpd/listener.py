@@ -1,4 +1,4 @@
-"""The door: a listening socket that several workers share. It lets clients in, in batches, while there is room.
+"""A listening socket that several workers share. It accepts clients in batches, while there is room.
 
 Not here: which channel a client gets (httpd.py), and how workers come and go (prefork.py).
 """
@@ -24,20 +24,20 @@ class Listener(asyncore.dispatcher):
 
     map -- an EventMap (ioloop.py); by default asyncore's own
 
-    Raise OSError when the address cannot be had. A child defines handle_accepted(sock, addr), which makes a channel for
-    a connection, and turn_away(sock, addr) for one for which there is no room, which returns the channel.
+    Raise OSError if it cannot listen there. A child defines handle_accepted(sock, addr), which makes a channel for a
+    connection, and turn_away(sock, addr), which does so when there is no room, and returns the channel.
     """
 
     backlog = 1024  # connections the kernel keeps waiting; 5, as in many examples, overflows under load
-    accept_batch = 16  # connections taken at a time: they have waited longest, but those already here wait for it ...
-    accept_time = 0.25  # ... and seconds until it ends: the first request of each is handled at once, and may be slow
-    pause = 1.0  # seconds without accepting when the process is out of descriptors
-    descriptor_share = 0.75  # of the process's descriptors for connections; the rest for files
+    accept_batch = 16  # connections accepted at a time: they have waited longest, but those already here wait meanwhile
+    accept_time = 0.25  # seconds a batch may take: the first request of each is handled at once, and may be slow
+    pause = 1.0  # seconds without accepting when the process has no descriptors left
+    descriptor_share = 0.75  # of the process's descriptors for connections; the rest is for files
     eviction = 16  # idle connections closed at a time when there is no room for a new one
-    idle_grace = 0.5  # seconds that idle connections stay when draining: a request may be on its way
+    idle_grace = 0.5  # seconds that idle connections stay open when draining: a request may be on its way
 
-    yields = 3  # times that a worker with more connections than another lets that one accept
-    yield_time = 0.0003  # seconds it then sleeps if the other has none at all; longer, and a third takes too many
+    yields = 3  # times in a row that a worker with more connections than another lets that one accept
+    yield_time = 0.0003  # seconds it sleeps if the other has no connection; if longer, a third worker takes too many
 
     spool_total = None  # bytes of bodies on the disk, of all workers; None: a tenth of what is free at the first
     siblings = ()  # rows of the other workers on the scoreboard
@@ -77,7 +77,7 @@ class Listener(asyncore.dispatcher):
             now = time.monotonic()
             if now > batch_ends or self.yields_to_sibling():
                 return
-            # Those let in so far shall not wait with their answers for the rest of the batch.
+            # The answers to those accepted so far do not wait for the rest of the batch.
             if now > answers_due:
                 self._map.update_touched()
                 answers_due = time.monotonic() + WRITE_DELAY
@@ -94,11 +94,11 @@ class Listener(asyncore.dispatcher):
                 self.turn_away(*pair)
 
     def yields_to_sibling(self):
-        """Tell whether to leave a new connection to a worker that has fewer; not for ever, for it may be stuck."""
+        """Tell whether to leave a new connection to a worker that has fewer; not for ever, since that may be stuck."""
         mine = self.row[scoreboard.CONNECTIONS]
         for row in self.siblings:
             theirs = row[scoreboard.CONNECTIONS]
-            # A quarter more is no matter: exactly even, a thousand newcomers would be let in one by one.
+            # A quarter more is fair enough: if shares had to be equal, a thousand clients would be accepted one by one.
             if theirs + theirs // 4 < mine and row[scoreboard.STATE] == scoreboard.SERVING:
                 if self.yielded == self.yields:
                     break
@@ -106,14 +106,14 @@ class Listener(asyncore.dispatcher):
                 if theirs:
                     os.sched_yield()
                 else:
-                    # The one sleep in the loop: three at most. The other is idle, and comes if it gets a processor.
+                    # The only sleep in the loop, three times at most: the other is idle, and accepts if it gets a core.
                     time.sleep(self.yield_time)
                 return True
         self.yielded = 0
         return False
 
     def make_room(self):
-        """Close the connections that have been idle longest, after an answer first; tell whether there were any."""
+        """Close the connections that have been idle longest, those with an answer first; tell if there were any."""
         idle = [channel for channel in self._map.values() if isinstance(channel, Channel) and channel.is_idle()]
         oldest = heapq.nsmallest(self.eviction, idle, key=lambda channel: (not channel.had_answer, channel.deadline))
         silent = [channel for channel in oldest if not channel.has_input()]
@@ -122,7 +122,7 @@ class Listener(asyncore.dispatcher):
         return bool(silent)
 
     def handle_accept_error(self, error):
-        """Out of descriptors or memory: make room or, at worst, pause. asyncore would close the listener for good."""
+        """Without descriptors or memory: make room or, at worst, pause. asyncore would close the listener for good."""
         if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
             log.debug("cannot accept: %s", error)
             return
@@ -167,7 +167,7 @@ class Listener(asyncore.dispatcher):
     # The worker's life.
 
     def report(self):
-        """Once a second: put on the scoreboard what we do and that the loop turns; ask for a successor if due."""
+        """Once a second: write to the scoreboard what we did, and that the loop turns; ask to be replaced if due."""
         row = self.row
         row[scoreboard.TURNED] = int(time.monotonic() * 1000)
         row[scoreboard.REQUESTS], row[scoreboard.BYTES] = self.requests, self.bytes
@@ -183,7 +183,7 @@ class Listener(asyncore.dispatcher):
             return
         self.siblings, self.accept_time = (), math.inf
         for _ in range(self.backlog // self.accept_batch):
-            self.handle_accept()  # those in the queue would be reset with it
+            self.handle_accept()  # closing would reset the connections in the queue
         self.draining = True
         self.close()
         leave_at = time.monotonic() + self.idle_grace
@@ -198,7 +198,7 @@ def open_spare():
 
 
 def resident_memory():
-    """Return the bytes of memory that this process occupies (Linux; elsewhere the most it ever did)."""
+    """Return the bytes of memory that this process takes (Linux; on other systems its peak)."""
     try:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[1]) * resource.getpagesize()

@@ -1,7 +1,7 @@
-"""What makes a body piece by piece. asynchat calls it a producer: more() until that is b"".
+"""Producers make a body piece by piece: asynchat calls more() until it returns b"".
 
-Nothing is made before the socket wants it. That is the back-pressure, and the beauty of asynchat. A producer of ours
-also has close(), which the channel calls when the last piece has left or the client has.
+Nothing is made before the socket has room for it: that is back-pressure, and the beauty of asynchat. Our producers also
+have close(), which the channel calls when the last piece, or the client, has left.
 
 Not here: when a piece is asked for, and how it is sent (channel.py).
 """
@@ -15,7 +15,7 @@ log = logging.getLogger("httpd")
 
 
 class Aborted(Exception):
-    """An answer whose head is made cannot be completed: the connection must be cut so that the client can tell."""
+    """The answer cannot be completed, and its head is made: the connection must be cut so that the client can tell."""
 
 
 class FileProducer:
@@ -23,8 +23,8 @@ class FileProducer:
 
     file -- closed by close()
     chunk_size -- bytes of a piece at most
-    count -- bytes in all; None means to the end of the file. With a count the file must keep its promise:
-             a head with that Content-Length has been sent.
+    count -- bytes in all; None means to the end of the file. With a count a shorter file is an error: a head with
+             this Content-Length has been sent
     left -- bytes still to come, None if only more() can tell
     """
 
@@ -48,9 +48,9 @@ class FileProducer:
 
 
 class SendfileProducer(FileProducer):
-    """A FileProducer with a count, of a regular file opened without a buffer: sendfile() may send it.
+    """A FileProducer with a count for a regular file that was opened without a buffer: sendfile() may send it.
 
-    A class of its own, since of any other file the descriptor may not give what more() does: a gzip file's, for one.
+    It is a class of its own because the descriptor of another file object, such as a gzip file, may hold other bytes.
     """
 
     by_sendfile = HAS_SENDFILE  # until it refuses
@@ -61,7 +61,7 @@ def goes_by_sendfile(producer):
 
 
 class ChunkedProducer:
-    """Hands out what another producer does, framed as chunks of unknown number (RFC 9112 §7.1)."""
+    """Hands out the pieces of another producer, each framed as a chunk (RFC 9112 §7.1)."""
 
     def __init__(self, producer):
         self.producer = producer
@@ -83,7 +83,7 @@ def close_producer(producer):
 
 
 def release(function, *arguments):
-    """Call *function*, which gives something back. If that fails it is logged: whatever else is held must go, too."""
+    """Call *function*, which frees something. Log what it raises, so that everything else is freed, too."""
     try:
         function(*arguments)
     except Exception:

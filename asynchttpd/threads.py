@@ -1,9 +1,9 @@
-"""One request in the hands of a thread of the pool. It hands what it makes to the loop, and never touches a socket.
+"""One request in a thread of the pool. The thread passes its output to the loop, and never touches a socket.
 
     loop    request complete -> Job            take_piece -> socket           job_done -> next request
     thread                       application -> deliver, wait for room -> ... -> close()
 
-Not here: what the loop does with it (async_wsgi.py), and the pool itself, which is the standard library's.
+Not here: what the loop does with the output (async_wsgi.py), and the pool, which comes from the standard library.
 """
 
 import functools
@@ -20,10 +20,10 @@ log = logging.getLogger("httpd")
 class Job:
     """The application at work on one request in a thread.
 
-    given_up -- nobody wants the answer any more: the client has left, or was told 504
-    thread -- the number of its thread while that is at work, for stack()
-    file -- a plain file that the application returned: the loop sends it
-    input -- the body of a request given up, which the thread may still be reading; closed when it ends
+    given_up -- the answer is not needed any more: the client has left, or got 504
+    thread -- the identifier of its thread while that is at work, for stack()
+    file -- a plain file that the application has returned: the loop sends it
+    input -- the body of a request that was given up; the thread may still be reading it, so it is closed at the end
     """
 
     def __init__(self, handler):
@@ -31,7 +31,7 @@ class Job:
         self.environ = handler.get_environ()
         self.application = handler.server.get_app()
         self.call_soon = handler._map.call_soon
-        self.has_room = threading.Event()  # may the next piece be handed over?
+        self.has_room = threading.Event()  # may the next piece be passed on?
         self.has_room.set()
         self.given_up = False
         self.thread = self.file = self.input = None
@@ -61,7 +61,7 @@ class Job:
                 self.answer.close(result)
 
     def start_response(self, status, response_headers, exc_info=None):
-        """As the handler's, which may be at another request when this one was given up."""
+        """The same as the handler's, which may be at another request when this one has been given up."""
         self.answer.start(status, response_headers, exc_info)
         return self.write
 
@@ -70,7 +70,7 @@ class Job:
             self.deliver(piece)
 
     def deliver(self, piece):
-        """Hand *piece* to the loop, when it has sent the one before."""
+        """Pass *piece* to the loop as soon as the piece before has been sent."""
         self.has_room.wait()
         if self.given_up:
             raise GivenUp
@@ -78,19 +78,19 @@ class Job:
         self.call_soon(functools.partial(self.handler.in_loop, self.handler.take_piece, self, piece))
 
     def drop(self, error):
-        """It was given up and has ended: clean up what the handler would have."""
+        """It was given up and has ended: clean up in the handler's place."""
         if error:
-            log.error("%s: failed after it was given up", self.answer.request, exc_info=error)
+            log.error("%s failed after it was given up", self.answer.request, exc_info=error)
         if self.file:
             self.answer.close(self.file)
         if self.input:
             self.input.close()
 
     def stack(self):
-        """Return where the thread is at this moment, as text."""
+        """Return the present stack of the thread, as text."""
         frame = sys._current_frames().get(self.thread)
         return "".join(traceback.format_stack(frame)) if frame else "still waiting for a thread"
 
 
 class GivenUp(Exception):
-    """Ends the application in its thread: nobody wants what it makes."""
+    """Ends the application in its thread: its output is not needed any more."""
