@@ -46,7 +46,7 @@ def version():
 
 
 def argument_parser(description):
-    # Left alone argparse loads shutil, and with it three compression libraries, to learn the terminal's width.
+    # By default argparse loads shutil, and with it three compression libraries, to learn the terminal's width.
     formatter = functools.partial(argparse.HelpFormatter, width=100)
     parser = OneLineParser(prog=program_name(), description=description, formatter_class=formatter)
     parser.add_argument("--version", action="version", version=version(), help="show the version, and exit")
@@ -141,13 +141,14 @@ def add_limit_options(group):
         type=size,
         metavar="SIZE",
         default=1024**3,
-        help="refuse bodies of requests above SIZE bytes, or as in 100M or 2G; 0: none (default: 1G)",
+        help="refuse larger bodies of requests; in bytes, or such as 100M or 2G; 0: no limit (default: 1G)",
     )
     group.add_argument(
         "--spool-total",
         type=size,
         metavar="SIZE",
-        help="disk space for the bodies of all requests (default: a tenth of what is free, at least --max-body)",
+        help="disk space for the bodies of all requests together"
+        " (default: a tenth of the free space, at least --max-body)",
     )
     group.add_argument(
         "--header-timeout",
@@ -161,14 +162,14 @@ def add_limit_options(group):
         type=positive_seconds,
         metavar="SECONDS",
         default=60,
-        help="time without a byte of a body, or behind 500 bytes a second (default: %(default)s)",
+        help="time without a byte of a body, or that a body may lag behind 500 bytes a second (default: %(default)s)",
     )
     group.add_argument(
         "--idle-timeout",
         type=positive_seconds,
         metavar="SECONDS",
         default=15,
-        help="time that a connection is kept without a request (default: %(default)s)",
+        help="time that a connection without a request is kept (default: %(default)s)",
     )
 
 

@@ -1,7 +1,7 @@
 """From the path of a URL to an open file inside the root, and what it is.
 
-Decoded once, then normalised: the other way round `%2e%2e` slips through. First opened, then asked what it is: the name
-may mean something else a moment later, so the facts and the bytes come from one descriptor.
+A path is decoded once, then normalised: in the other order `%2e%2e` would slip through. A file is opened first and then
+asked what it is: a moment later its name may stand for another file, so facts and bytes come from one descriptor.
 
 Not here: what is answered (httpd.py), and which part of the file (conditional.py).
 """
@@ -51,9 +51,9 @@ remembered_codings = functools.lru_cache(maxsize=256)(conditional.preferred_codi
 
 
 def url_path(target):
-    """Return the path that *target* (as it came, percent-encoded, with a query) means, decoded and normalised.
+    """Return the path of *target* (as it came, percent-encoded, with its query), decoded and normalised.
 
-    Raise HTTPError 404 for what no file name can contain.
+    Raise HTTPError 404 if no file can have such a name.
     """
     path = target.partition("?")[0]
     if "%" in path:
@@ -66,7 +66,7 @@ def url_path(target):
 
 
 def url_normalize(path):
-    """Return the absolute *path* of a URL, already percent-decoded, without "." and ".." segments and doubled "/".
+    """Return the absolute, decoded *path* of a URL with "." and ".." segments and doubled "/" resolved.
 
     ".." at the root stays at the root (RFC 3986 §5.2.4).
 
@@ -88,9 +88,8 @@ def url_normalize(path):
 def open_path(path, root, follow_symlinks, or_folder=False):
     """Open the regular file, *or_folder*, at *path*; return its descriptor and os.fstat() of it.
 
-    Raise HTTPError: 404 for anything else, such as a FIFO, and whatever is outside the root, which looks
-    exactly like a missing file; 403 for what must not be read; 503 without descriptors. First open, then
-    ask what it is: the name may mean something else a moment later.
+    Raise HTTPError: 404 for anything else, such as a FIFO, and for everything outside the root, which looks exactly
+    like a missing file; 403 for files without permission; 503 when there is no descriptor left.
     """
     try:
         # Non-blocking: never wait for the other end of a FIFO.
@@ -121,7 +120,7 @@ def open_sibling(path, accepted, suffixes, open_path):
     preferred_codings = remembered_codings if len(accepted) <= http1.SHORT else conditional.preferred_codings
     for coding in preferred_codings(accepted, tuple(suffixes)):
         sibling = path + suffixes[coding]
-        if os.access(sibling, os.F_OK):  # nearly never, and much cheaper to be told so than by an exception
+        if os.access(sibling, os.F_OK):  # nearly never: much cheaper than an exception
             try:
                 return coding, *open_path(sibling)
             except (HTTPError, OSError):
@@ -130,7 +129,7 @@ def open_sibling(path, accepted, suffixes, open_path):
 
 
 def is_inside(real_path, root):
-    """Tell whether what really is at *real_path*, all links followed, is in the folder *root*."""
+    """Tell whether *real_path*, in which all links are resolved, is in the folder *root*."""
     return (real_path + "/").startswith(real_prefix(root))
 
 
@@ -141,9 +140,9 @@ def real_prefix(root):
 
 
 def opened_path(fd, path):
-    """Return where *fd*, opened as *path*, really is, all symbolic links followed."""
+    """Return the real path of *fd*, which was opened as *path*, with all symbolic links resolved."""
     try:
-        return os.readlink(f"/proc/self/fd/{fd}")  # Linux: one call, and nobody can swap a link behind our back
+        return os.readlink(f"/proc/self/fd/{fd}")  # Linux: one call, and no race with a link that is replaced
     except OSError:
         return os.path.realpath(path)
 

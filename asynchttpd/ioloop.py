@@ -1,30 +1,30 @@
-"""The loop under asyncore's channels, unchanged, but an event costs the same however many channels there are.
+"""The loop that drives asyncore's channels. An event costs the same however many channels there are.
 
-asyncore keeps its channels in a dict {descriptor: channel} and asks every one of them, on every turn,
-whether it wants to read or write: 2,000 idle connections cost 2 ms a request, and select() gives up at
-descriptor 1024. Here the same dict is kept in step with an epoll object, which remembers the answers in the
-kernel, so that only channels that had an event, or were touched, are asked again.
+asyncore keeps its channels in a dict {descriptor: channel} and asks every one of them, on every turn, whether it wants
+to read or write: 2,000 idle connections cost 2 ms a request, and select() fails at descriptor 1024. Here the same dict
+is kept in step with an epoll object, which remembers the answers in the kernel. So only channels that had an event, or
+were touched, are asked again.
 
-How asyncore's objects come to run on it, unmodified: a channel joins with `map[fd] = self` and leaves with
-`del map[fd]`. EventMap is a dict that notices both. Importing this module makes one the default map.
+asyncore's objects run on it unmodified: a channel joins with `map[fd] = self` and leaves with `del map[fd]`, and
+EventMap is a dict that notices both. Importing this module makes one the default map.
 
     asyncore.dispatcher ── map[fd] = self ──> EventMap ── register / modify / unregister ──> epoll
             ^                                    │
             └── handle_read_event, ... ──────────┘  loop(): poll, dispatch, once a second sweep
 
-Four things asyncore.loop() does not have:
-  deadlines  -- a channel with an attribute `deadline` (seconds on time.monotonic(), or None) has its
-                handle_timeout() called when that has passed, by a sweep once a second;
-  wake-up    -- EventMap.call_soon(function) runs *function* in the loop at once: the way in for a signal
-                handler or another thread, which must not touch channels themselves;
-  touch      -- a channel whose wishes change outside its own events says so with map.touch(fd). One that
-                does not know this module (has no `deadline`) is asked again at every sweep;
-  together   -- channels that have come to want to write in a turn do so at its end, before epoll is asked to watch
-                them: there is nearly always room. Why not each at once: to wake a client that sleeps costs more
-                than to send to one that has just been woken.
+It adds four things to asyncore.loop():
+  deadlines  -- a channel may have an attribute `deadline` (seconds on time.monotonic(), or None). When it has passed,
+                a sweep once a second calls the channel's handle_timeout();
+  wake-up    -- EventMap.call_soon(function) runs *function* in the loop at once. Signal handlers and other threads use
+                it, since they must not touch channels themselves;
+  touch      -- a channel whose wishes change outside of its own events says so with map.touch(fd). A channel that does
+                not know this module (it has no `deadline`) is asked again at every sweep;
+  batches    -- channels that want to write at the end of a turn do so then, before epoll is asked to watch them:
+                there is nearly always room. They do not write earlier because waking a client that sleeps costs more
+                than sending to one that has just been woken.
 
-`asyncore.loop()` still runs channels in an EventMap: to asyncore it is a dict. Of the four it then
-has at most the last, in a long batch of accepts.
+`asyncore.loop()` can still run channels in an EventMap, which to asyncore is a dict. Then it has at most the last of
+the four, in a long batch of accepts.
 """
 
 import collections
@@ -49,10 +49,10 @@ __all__ = ["WRITE_DELAY", "EventMap", "asynchat", "asyncore", "loop"]
 
 READ, WRITE = select.POLLIN, select.POLLOUT  # epoll's and poll's constants are the same numbers
 SWEEP_INTERVAL = 1.0  # seconds
-EVENTS_PER_TURN = 64  # so that a sweep, or a new connection, never waits behind thousands of events
-WRITE_BATCH = 32  # channels that write together at most: that brings most of the gain
+EVENTS_PER_TURN = 64  # so that a sweep, or a new connection, never waits for thousands of events
+WRITE_BATCH = 32  # channels that write together at most: more would gain little
 WRITE_DELAY = 0.001  # seconds that the first of them waits at most, unless a neighbour's work is slow
-SLOW_TURN = 0.01  # seconds; some sixty quick events take a fifth of it
+SLOW_TURN = 0.01  # seconds; some sixty quick events take a fifth of this
 POLL_PAUSE = 0.1  # seconds until the next try when the system cannot tell of events
 STALL = 1.0  # seconds that a sweep may come too late; above it they are added to all deadlines
 FAIR_PERIOD = 1.0  # seconds after a slow turn in which each event has a turn of its own
@@ -65,7 +65,7 @@ class EventMap(dict):
     and `sweep_at` to have the next sweep sooner. For loop(): poll(timeout), sweep(). To leave alone: the rest.
     """
 
-    # Quicker to look up than what the dict of a dict's child has.
+    # Slots are quicker to look up than the attributes of a dict's child.
     __slots__ = (  # noqa: RUF023
         "poller", "interest", "touched", "fair_until", "calls", "wake_reader", "wake_writer", "woken",
         "every_turn", "every_second", "sweep_at",
@@ -73,15 +73,15 @@ class EventMap(dict):
 
     def __init__(self):
         super().__init__()
-        # The poller is opened by the first poll(), not here: an epoll object made before fork() is
-        # shared, and one worker would unregister for all.
+        # The poller is opened by the first poll(), not here: an epoll object made before fork() is shared, and one
+        # worker would unregister for all.
         self.poller = None
         self.interest = {}  # descriptor -> events the poller watches for
         self.touched = set()  # descriptors to ask again before the next poll
         self.fair_until = 0.0  # until then each event has a turn of its own (time.monotonic())
         self.calls = collections.deque()  # functions waiting for the loop: append() and popleft() are atomic
         self.wake_reader = self.wake_writer = None
-        self.woken = False  # has somebody written to the pipe since the calls were last run?
+        self.woken = False  # has call_soon() written to the pipe since the calls were last run?
         self.every_turn = []  # functions to call before the loop waits for events
         self.every_second = []  # functions that each sweep calls
         self.sweep_at = 0.0  # when to look for late channels next (time.monotonic())
@@ -104,7 +104,7 @@ class EventMap(dict):
         self.touched.add(fd)
 
     def update_touched(self):
-        """Have the channels that had an event or were touched write if they want to; ask what they wait for now."""
+        """Let the channels that had an event or were touched write if they want to, and ask what they wait for now."""
         if self.poller is None:
             self._open_poller()
         while self.touched:
@@ -146,18 +146,18 @@ class EventMap(dict):
                 if len(self.touched) >= WRITE_BATCH or time.monotonic() > write_at:
                     self.update_touched()
                     write_at = time.monotonic() + WRITE_DELAY
-        self.woken = False  # before the calls are counted: who comes later wakes us again
+        self.woken = False  # before the calls are counted: a later call wakes us again
         for _ in range(len(self.calls)):
             self._call(self.calls.popleft())
         self.update_touched()
-        # Nobody shall wait with an answer that is ready for a neighbour's slow work. Nor shall some always come first:
-        # of several events in a turn, epoll next time puts those that are ready again in front of newer ones.
+        # An answer that is ready should not wait for a neighbour's slow work. Nor should the same clients always come
+        # first: of several events in a turn, epoll lists those that are ready again before newer ones.
         now = time.monotonic()
         if now - began > SLOW_TURN:
             self.fair_until = now + FAIR_PERIOD
 
     def sweep(self):
-        """Call handle_timeout() of every channel whose deadline has passed; ask strangers again."""
+        """Call handle_timeout() of every channel whose deadline has passed; ask those without the attribute again."""
         now = time.monotonic()
         # Stopped, or held up by an application, we have read nothing: that is not the clients' fault.
         lost = now - self.sweep_at if self.sweep_at else 0.0
@@ -261,7 +261,7 @@ if hasattr(select, "epoll"):
 else:  # macOS and others: poll() asks about every descriptor, in the kernel rather than in Python
 
     def _poll(poller, timeout, limit):
-        return poller.poll(timeout * 1000)  # all of them: always in the same order, the first few would starve the rest
+        return poller.poll(timeout * 1000)  # all: with a limit, the first in its fixed order would starve the rest
 
 
 def loop(map=None):
@@ -273,5 +273,5 @@ def loop(map=None):
             map.sweep()
 
 
-# The trick: from now on every channel made without a map of its own lands in an EventMap.
+# From now on every channel that is made without a map of its own joins an EventMap.
 asyncore.socket_map = EventMap()

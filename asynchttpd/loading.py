@@ -1,9 +1,9 @@
 """From "module:callable" on the command line to the application, each side with its own modules.
 
-An application's folder comes first on Python's path, as it does for a script. It may have modules of the same names
-as those that we, or the standard library for us, import only when they are needed: random.py, html.py. So these are
-imported before the folder is on the path, and forgotten again where the application has its own. Only what our
-functions import by name cannot be forgotten: a json.py or datetime.py of the application's is not found.
+An application's folder comes first on Python's path, as a script's does. Its modules may have the same names as those
+that we, or the standard library for us, import only when they are needed: random.py, html.py. So we import these before
+the folder is on the path, and forget them again where the application has its own. Only those that our functions import
+by name cannot be forgotten: the application cannot have a json.py or datetime.py of its own.
 """
 
 import importlib
@@ -14,7 +14,7 @@ import sys
 
 SPEC = re.compile(r"([\w-]+(?:\.[\w-]+)*)(?::(\w+(?:\.\w+)*)(\(.*\))?)?")  # a file's name may have dashes
 
-# What our functions import when an option is in use. Not the top of a file: what stands there has been imported by now.
+# What our functions import when an option is in use. Imports at the top of a file have happened already.
 LATE = {
     "application": ("asynchttpd.body", "urllib.parse"),
     "access_log": ("json",),
@@ -26,13 +26,13 @@ LATE = {
 
 
 class NoApplication(Exception):
-    """Nothing that could be called has this name; the text says why."""
+    """There is no application of this name; the text says why."""
 
 
 def import_late(args):
-    """Import what the options in *args* will need, without a look into the current folder.
+    """Import what the options in *args* will need, but not from the current folder.
 
-    Return the names of all modules that have come in.
+    Return the names of all modules that this has loaded.
     """
     loaded, path, folder = set(sys.modules), sys.path, os.getcwd()
     sys.path = [entry for entry in path if os.path.abspath(entry) != folder]

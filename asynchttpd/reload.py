@@ -21,18 +21,18 @@ def watch_sources(interval=0.5):
     seen, started, master = {}, time.time_ns(), os.getppid()
     while True:
         before, seen = seen, source_times()
-        # A file that has only now been loaded may have changed since we began to load.
+        # A file that was loaded just now may have changed since the worker started.
         if any(seen.get(path) != changed for path, changed in before.items()) or any(
             changed and changed > started for path, changed in seen.items() if path not in before
         ):
             log.info("a source file has changed")
-            if os.getppid() == master:  # else it has been killed, and its place taken by a stranger
+            if os.getppid() == master:  # else the master was killed, and our parent is another process
                 os.kill(master, signal.SIGHUP)
         time.sleep(interval)
 
 
 def source_times():
-    """Return {path: time of last change} of what is loaded and not installed, and of the Python files beside it."""
+    """Return {path: time of last change} of the files that are loaded but not installed, and of those beside them."""
     loaded = {
         os.path.abspath(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)
     }
@@ -49,5 +49,5 @@ def source_times():
 
 
 def is_installed(path):
-    """Tell whether *path* is Python's, or a package's. A project's own may well be below sys.prefix, too."""
+    """Tell whether *path* belongs to Python or to a package. A project itself may also lie below sys.prefix."""
     return path.startswith(STANDARD_LIBRARY) or not PACKAGE_FOLDERS.isdisjoint(path.split(os.sep))

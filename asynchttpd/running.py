@@ -1,4 +1,4 @@
-"""From the options to a server that runs: its socket, its logs, the life of master and workers.
+"""From the options to a running server: its socket, its logs, the life of master and workers.
 
 Not here: what is served (httpd.py, async_wsgi.py) and how processes are kept alive (prefork.py).
 """
@@ -78,7 +78,7 @@ def work(server, args, board, row, boot, ready):
         boot(server)
     signal.signal(signal.SIGTERM, lambda *_: event_map.call_soon(server.drain))
     event_map.every_second += [server.report, logs.tell_kept_back]
-    # Killed, a master can tell nobody to leave; its place is then taken by another process.
+    # A master that was killed cannot tell its workers to leave; they then have another parent.
     event_map.every_second.append(lambda: os.getppid() == master or server.drain())
     access_log = server.handler.access_log
     if access_log is not None:
@@ -93,13 +93,13 @@ def work(server, args, board, row, boot, ready):
 
 
 def stop_listening(server):
-    """Let nobody else into the queue, which the workers now empty: who is in it at the end is reset."""
+    """Close the queue, which the workers now empty; connections that are in it at the end are reset."""
     server.socket.listen(0)
     server.close()
 
 
 def reopen_logs(handler):
-    """Go on in new files after a rotation has moved the old ones away; in the old ones if that cannot be."""
+    """Open the log files again after a rotation has moved them away; if that fails, go on in the old ones."""
     for opened in filter(None, (logs, handler.access_log)):
         try:
             opened.reopen()
@@ -108,7 +108,7 @@ def reopen_logs(handler):
 
 
 def announce(server, args):
-    """Say where the server listens, and loudly if that is more than this machine."""
+    """Log where the server listens, with a warning if other machines can reach it."""
     host, port = server.socket.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
     plural = "" if args.workers == 1 else "s"
@@ -116,19 +116,19 @@ def announce(server, args):
     log.info("Serving HTTP on http://%s:%d/ (%s, %d worker%s)", host, port, what, args.workers, plural)
     if not (host.startswith("127.") or host == "[::1]"):
         url = f"http://{own_address(server.socket.family) if host in ('0.0.0.0', '[::]') else host}:{port}/"
-        message = f"Everybody who can reach this machine can read what is served: {url}"
+        message = f"Anybody who can reach this machine can read what is served: {url}"
         log.warning("%s", message if args.logfile else emphasised(message))
 
 
 def own_address(family):
-    """Return this machine's address towards other networks, as it stands in a URL. Sends nothing, asks no DNS."""
-    # Connecting a UDP socket only looks up the route. The addresses are those of documentation: RFC 5737, RFC 3849.
+    """Return the address that other networks see of this machine, as in a URL. Sends nothing, asks no DNS."""
+    # Connecting a UDP socket only looks up the route. These addresses are for documentation: RFC 5737, RFC 3849.
     elsewhere, form = ("2001:db8::1", "[{}]") if family == socket.AF_INET6 else ("192.0.2.1", "{}")
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((elsewhere, 9))
         except OSError:
-            return "localhost"  # no route: for now nobody else can
+            return "localhost"  # no route: for now no other machine can reach this one
         return form.format(probe.getsockname()[0])
 
 

@@ -56,8 +56,11 @@ def row(action):
     choices = action.choices and "{" + ",".join(action.choices) + "}"
     value = "" if action.nargs == 0 else f" {action.metavar or choices or action.dest.upper()}"
     names = ", ".join(f"`{name}{value}`" for name in action.option_strings)
-    default = f"`{action.default}`" if "%(default)s" in action.help else ""
-    meaning = re.sub(r"([|*_<`])", r"\\\1", action.help.replace(" (default: %(default)s)", ""))
+    meaning, default = re.fullmatch(r"(.*?)(?: \(default: (.*)\))?", action.help).groups("")
+    default = default % {"default": action.default}
+    if default and " " not in default:
+        default = f"`{default}`"
+    meaning = re.sub(r"([|*_<`])", r"\\\1", meaning)
     return f"| {names} | {default} | {meaning} |\n"
 
 
