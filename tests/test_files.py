@@ -806,7 +806,7 @@ def test_serving_more_than_this_machine_is_said_loudly_with_the_addresses():
     said = start_up_lines("--host", "0.0.0.0")
     port = re.search(r":(\d+)/", said)[1]
     warning = said.splitlines()[1]
-    assert "Everybody" in warning
+    assert "Anybody" in warning
     assert re.search(rf"\x1b\[.*http://[0-9.]+:{port}/.*\x1b\[0m", warning)
     assert "://0.0.0.0" not in warning
     assert "http://[" not in warning  # nobody listens there
@@ -821,7 +821,7 @@ def test_an_ipv6_wildcard_is_answered_at_the_addresses_it_names():
     if not has_ipv6():
         pytest.skip("no IPv6 here")
     warning = start_up_lines("--bind", "::").splitlines()[1]
-    assert "Everybody" in warning
+    assert "Anybody" in warning
     assert not re.search(r"http://[0-9]", warning)
 
 
@@ -842,14 +842,14 @@ def test_any_address_that_others_can_reach_is_warned_about():
             pytest.skip("this machine has no other address")
         own = probe.getsockname()[0]
     lines = start_up_lines("--host", own).splitlines()
-    assert "Everybody" in lines[1] and f"http://{own}:" in lines[1]
+    assert "Anybody" in lines[1] and f"http://{own}:" in lines[1]
 
 
 def test_no_color_and_log_files_get_no_escape_sequences(tmp_path):
     assert "\x1b" not in start_up_lines("--host", "0.0.0.0", NO_COLOR="1")
     start_up_lines("--host", "0.0.0.0", "--logfile", str(tmp_path / "log"), log=tmp_path / "log")
     log = (tmp_path / "log").read_text()
-    assert "Everybody" in log
+    assert "Anybody" in log
     assert "\x1b" not in log
 
 
