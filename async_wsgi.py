@@ -27,12 +27,12 @@ from wsgiref.util import FileWrapper
 
 import httpd
 from asynchttpd import command_line, http1, logs, running
-from asynchttpd.answer import Answer, guarded, wraps_plain_file
+from asynchttpd.answer import Answer, ApplicationFile, ApplicationProducer, guarded, wraps_plain_file
 from asynchttpd.channel import CLOSED, SENDING
 from asynchttpd.http1 import HTTPError
 from asynchttpd.loading import NoApplication, import_late, load_app, parse_spec
-from asynchttpd.producers import Aborted, SendfileProducer
-from asynchttpd.threads import Job
+from asynchttpd.producers import Aborted
+from asynchttpd.threads import Job, Pool
 from httpd import log
 
 
@@ -41,6 +41,8 @@ class AsyncWSGIServer(httpd.AsyncServer):
 
     threads = 0  # threads that run the application; 0: it runs in the loop
     queue_limit = 64  # requests that may wait for a thread; above it 503
+    timeout = 30.0  # seconds after which a busy thread is named in the log, and a worker replaced that has no other
+    grace = 30.0  # seconds for threads whose clients have left, when the worker is told to leave
     multiprocess = False  # do other processes also call the application?
 
     def __init__(self, host="127.0.0.1", port=9000, handler=None, map=None):
@@ -49,15 +51,7 @@ class AsyncWSGIServer(httpd.AsyncServer):
     def set_app(self, application):
         """Serve *application*, a callable(environ, start_response) as PEP 3333 defines it."""
         self.application = application
-        self.pool, self.jobs = None, 0  # threads, and how many requests run or wait there
-        if self.threads:
-            from concurrent.futures import ThreadPoolExecutor
-
-            self.pool = ThreadPoolExecutor(self.threads)
-            # Start all of them now: later a request might find that no more threads can be started.
-            all_here = threading.Barrier(self.threads)
-            for _ in range(self.threads):
-                self.pool.submit(all_here.wait)
+        self.pool = Pool(self.threads, self.queue_limit, self.timeout) if self.threads else None
         host, port = self.socket.getsockname()[:2]
         if host in ("0.0.0.0", "::"):
             host = socket.gethostname()
@@ -77,6 +71,22 @@ class AsyncWSGIServer(httpd.AsyncServer):
     def get_app(self):
         return self.application
 
+    def report(self):
+        super().report()
+        if self.pool:
+            self.pool.look()
+        if self.pool and self.pool.is_stuck:
+            self.ask_for_successor("no thread is left")
+            for job in self.pool.waiting():
+                job.handler.in_loop(job.handler.turn_away, HTTPError(503, "all threads are stuck"))
+
+    def serve_forever(self):
+        super().serve_forever()
+        # What threads have begun they may finish, also for clients that have left.
+        leave_at = time.monotonic() + self.grace
+        while self.pool and self.pool.jobs and time.monotonic() < leave_at:
+            self._map.poll(1.0)
+
 
 class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     """One connection; the application answers its requests."""
@@ -86,7 +96,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     script_name = ""  # where the application is mounted; taken off the path if the proxy has left it there
     static_folders = {}  # {"/prefix": folder}: answered with files, by the parent class
     trusted_proxies = ()  # networks whose word about the client is believed (see proxy.py)
-    request_timeout = None  # seconds until the first byte of an application in a thread; later it is 504
+    request_timeout = 0  # seconds until the first byte of an application in a thread, then 504; 0: any time
 
     def reset_request(self):
         httpd.AsyncHTTPRequestHandler.reset_request(self)
@@ -245,13 +255,12 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     # With threads: what runs in the loop while the application runs in a thread.
 
     def start_job(self):
-        if self.server.jobs >= self.server.threads + self.server.queue_limit:
+        if self.server.pool.is_full():
             raise HTTPError(503, "all threads are busy and the queue is full")
-        self.server.jobs += 1
         self.job = Job(self)
         if self.request_timeout:
             self.deadline = time.monotonic() + self.request_timeout
-        self.server.pool.submit(self.job.run)
+        self.server.pool.start(self.job)
 
     def end_response(self):
         if self.job is None:
@@ -271,7 +280,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
             self.send_piece(piece)
 
     def job_done(self, job, error):
-        self.server.jobs -= 1
+        self.server.pool.jobs.discard(job)
         if self.job is job:
             self.job = None
             self.attempt(self.complete, job, error)
@@ -293,15 +302,18 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         else:
             if self.status is not None:
                 self.deadline = None  # the client has taken everything; now the application must act
-            self.job.has_room.set()
+            self.job.make_room()
 
     def handle_timeout(self):
         if self.job and self.status is None:
             log.error('%s "%s %s" takes too long:\n%s', self.client, self.command, self.path, self.job.stack())
-            self.give_up_job()
-            self.refuse(HTTPError(504, "the application takes too long"))
+            self.turn_away(HTTPError(504, "the application takes too long"))
         else:
             super().handle_timeout()
+
+    def turn_away(self, error):
+        self.give_up_job()
+        self.refuse(error)
 
     def closed(self, state):
         if self.job:
@@ -309,11 +321,8 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         super().closed(state)
 
     def give_up_job(self):
-        """Stop waiting for the thread: its further output is dropped, and it is free again when it returns."""
-        job, self.job = self.job, None
-        job.input, self.body = self.body, None  # the thread may be reading it
-        job.given_up = True
-        job.has_room.set()
+        self.job.give_up(self.body)
+        self.job = self.body = None
 
 
 def variable_name(field_name):
@@ -329,38 +338,6 @@ def variable_name(field_name):
 
 
 remembered_variable = functools.lru_cache(maxsize=256)(variable_name)  # the same names come with every request
-
-
-class ApplicationProducer:
-    """Hands out the pieces of an application's iterable; each is asked for when the one before has left."""
-
-    def __init__(self, answer, result):
-        self.answer, self.result = answer, result
-        self.pieces = answer.pieces(result)
-
-    def more(self):
-        piece = guarded(next, self.pieces, b"")
-        if self.answer.ahead:
-            piece, self.answer.ahead = self.answer.ahead + piece, b""
-        return piece
-
-    def close(self):
-        self.answer.close(self.result)
-
-
-class ApplicationFile(SendfileProducer):
-    """Hands out a plain file that the application has returned in `wsgi.file_wrapper`, for sendfile()."""
-
-    def __init__(self, answer, result, chunk_size):
-        # A file object of our own, without a buffer: the application's may have read ahead.
-        file = open(os.dup(result.filelike.fileno()), "rb", buffering=0)
-        file.seek(result.filelike.tell())
-        super().__init__(file, chunk_size, max(0, os.fstat(file.fileno()).st_size - file.tell()))
-        self.answer, self.result = answer, result
-
-    def close(self):
-        super().close()
-        self.answer.close(self.result)
 
 
 def parse_args(arguments=None):
@@ -382,6 +359,13 @@ def add_application_options(group):
         metavar="N",
         default=0,
         help="threads of each worker for an application that waits; 0 runs it in the loop (default: %(default)s)",
+    )
+    group.add_argument(
+        "--request-timeout",
+        type=command_line.seconds,
+        metavar="SECONDS",
+        default=0,
+        help="with --threads: answer 504 if an answer has not begun after so long; 0: never (default: %(default)s)",
     )
     group.add_argument(
         "--script-name", type=prefix, metavar="/PREFIX", help="path under which the application is mounted"
@@ -447,10 +431,11 @@ def run():
     args = parse_args()
     AsyncWSGIServer.threads = args.threads
     AsyncWSGIServer.multiprocess = args.workers > 1
+    AsyncWSGIServer.timeout, AsyncWSGIServer.grace = args.timeout, args.grace
     AsyncWSGIRequestHandler.script_name = args.script_name or ""
     AsyncWSGIRequestHandler.static_folders = dict(args.static)
     AsyncWSGIRequestHandler.trusted_proxies = args.trusted_proxy
-    AsyncWSGIRequestHandler.request_timeout = args.timeout
+    AsyncWSGIRequestHandler.request_timeout = args.request_timeout
 
     late = import_late(args)
 

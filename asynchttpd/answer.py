@@ -12,7 +12,7 @@ import stat
 from wsgiref.util import FileWrapper
 
 from asynchttpd import http1
-from asynchttpd.producers import Aborted
+from asynchttpd.producers import Aborted, SendfileProducer
 
 STATUS = re.compile(r"[2-9][0-9]{2}(?: [\t -~\x80-\xff]*)?")  # no 1xx: interim answers are the server's
 # Fields about the connection, which is the server's (RFC 9110 §7.6.1). Proxy-Authenticate, in older lists, is not.
@@ -131,6 +131,38 @@ class Answer:
                 guarded(result.close)
             except Exception:
                 log.exception("%s: close() failed", self.request)
+
+
+class ApplicationProducer:
+    """Hands out the pieces of an application's iterable; each is asked for when the one before has left."""
+
+    def __init__(self, answer, result):
+        self.answer, self.result = answer, result
+        self.pieces = answer.pieces(result)
+
+    def more(self):
+        piece = guarded(next, self.pieces, b"")
+        if self.answer.ahead:
+            piece, self.answer.ahead = self.answer.ahead + piece, b""
+        return piece
+
+    def close(self):
+        self.answer.close(self.result)
+
+
+class ApplicationFile(SendfileProducer):
+    """Hands out a plain file that the application has returned in `wsgi.file_wrapper`, for sendfile()."""
+
+    def __init__(self, answer, result, chunk_size):
+        # A file object of our own, without a buffer: the application's may have read ahead.
+        file = open(os.dup(result.filelike.fileno()), "rb", buffering=0)
+        file.seek(result.filelike.tell())
+        super().__init__(file, chunk_size, max(0, os.fstat(file.fileno()).st_size - file.tell()))
+        self.answer, self.result = answer, result
+
+    def close(self):
+        super().close()
+        self.answer.close(self.result)
 
 
 def guarded(function, *arguments):

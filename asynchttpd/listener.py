@@ -172,10 +172,15 @@ class Listener(asyncore.dispatcher):
         row[scoreboard.TURNED] = int(time.monotonic() * 1000)
         row[scoreboard.REQUESTS], row[scoreboard.BYTES] = self.requests, self.bytes
         worn = 0 < self.max_requests <= self.requests or 0 < self.max_rss <= resident_memory()
-        if worn and row[scoreboard.STATE] == scoreboard.SERVING:
-            log.info("asking to be replaced after %d requests", self.requests)
+        if worn:
+            self.ask_for_successor(f"after {self.requests} requests")
+
+    def ask_for_successor(self, why):
+        """Ask the master for a worker in place of this one, once; *why* is for the log."""
+        if self.row[scoreboard.STATE] == scoreboard.SERVING:
+            log.info("asking to be replaced: %s", why)
             self.max_requests = self.max_rss = 0
-            row[scoreboard.STATE] = scoreboard.WORN
+            self.row[scoreboard.STATE] = scoreboard.WORN
 
     def drain(self):
         """Stop accepting and finish what has begun; the map is empty in the end."""

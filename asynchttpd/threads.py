@@ -1,15 +1,19 @@
-"""One request in a thread of the pool. The thread passes its output to the loop, and never touches a socket.
+"""The threads that run an application, and one request in the hands of one of them.
+
+The thread passes its output to the loop, and never touches a socket.
 
     loop    request complete -> Job            take_piece -> socket           job_done -> next request
     thread                       application -> deliver, wait for room -> ... -> close()
 
-Not here: what the loop does with the output (async_wsgi.py), and the pool, which comes from the standard library.
+Not here: what the loop does with the output (async_wsgi.py), and the executor, which comes from the standard library.
 """
 
 import functools
 import logging
+import math
 import sys
 import threading
+import time
 import traceback
 
 from asynchttpd.answer import guarded, wraps_plain_file
@@ -17,11 +21,62 @@ from asynchttpd.answer import guarded, wraps_plain_file
 log = logging.getLogger("httpd")
 
 
+class Pool:
+    """The threads of a worker. All are started at once: a request must not find that there is no room for one more.
+
+    jobs -- those that run or wait for a thread
+    queue_limit -- how many may wait
+    timeout -- seconds after which a thread at work is named in the log; 0: never
+    is_stuck -- are all threads busy for longer, and does nobody wait for any of them? Nobody can free such threads
+
+    Raise RuntimeError if the system has no room for so many.
+    """
+
+    def __init__(self, threads, queue_limit, timeout):
+        from concurrent.futures import ThreadPoolExecutor
+
+        self.threads, self.queue_limit, self.timeout = threads, queue_limit, timeout
+        self.jobs, self.is_stuck = set(), False
+        self.executor = ThreadPoolExecutor(threads)
+        all_here = threading.Barrier(threads)
+        try:
+            for _ in range(threads):
+                self.executor.submit(all_here.wait)
+        except RuntimeError:
+            all_here.abort()  # those that have started would wait for the others, and the process for them
+            raise
+
+    def is_full(self):
+        return self.is_stuck or len(self.jobs) >= self.threads + self.queue_limit
+
+    def start(self, job):
+        self.jobs.add(job)
+        self.executor.submit(job.run)
+
+    def look(self):
+        """Once a second: name in the log each job that is at work for long, and see whether the pool is stuck."""
+        busy_before = time.monotonic() - (self.timeout or math.inf)
+        busy = [job for job in self.jobs if job.busy_since is not None and job.busy_since < busy_before]
+        for job in busy:
+            if not job.is_named:
+                job.is_named = True
+                log.warning("%s: busy for more than %g s:\n%s", job.answer.request, self.timeout, job.stack())
+        was_stuck, self.is_stuck = self.is_stuck, len(busy) == self.threads and all(job.is_abandoned() for job in busy)
+        if self.is_stuck and not was_stuck:
+            stacks = "\n".join(f"{job.answer.request}:\n{job.stack()}" for job in busy)
+            log.error("all threads are stuck, and nobody waits for their answers:\n%s", stacks)
+
+    def waiting(self):
+        """Return the jobs that wait for a thread."""
+        return [job for job in self.jobs if job.thread is None and not job.given_up]
+
+
 class Job:
     """The application at work on one request in a thread.
 
     given_up -- the answer is not needed any more: the client has left, or got 504
     thread -- the identifier of its thread while that is at work, for stack()
+    busy_since -- since when nothing has been heard of the application; None while it waits for the client
     file -- a plain file that the application has returned: the loop sends it
     input -- the body of a request that was given up; the thread may still be reading it, so it is closed at the end
     """
@@ -31,13 +86,14 @@ class Job:
         self.environ = handler.get_environ()
         self.application = handler.server.get_app()
         self.call_soon = handler._map.call_soon
-        self.has_room = threading.Event()  # may the next piece be passed on?
-        self.has_room.set()
-        self.given_up = False
-        self.thread = self.file = self.input = None
+        # What wakes the thread is set and looked at under one lock: nothing can come between a look and its sleep.
+        self.lock = threading.Condition(threading.Lock())
+        self.has_room = True  # may the next piece be handed over?
+        self.given_up = self.is_named = False
+        self.thread = self.busy_since = self.file = self.input = None
 
     def run(self):
-        self.thread, error = threading.get_ident(), None
+        self.thread, self.busy_since, error = threading.get_ident(), time.monotonic(), None
         try:
             if not self.given_up:  # while it waited for a thread
                 guarded(self.call_application)
@@ -45,7 +101,7 @@ class Job:
             pass
         except Exception as fault:
             error = fault
-        self.thread = None
+        self.thread = self.busy_since = None
         self.call_soon(functools.partial(self.handler.in_loop, self.handler.job_done, self, error))
 
     def call_application(self):
@@ -70,12 +126,32 @@ class Job:
             self.deliver(piece)
 
     def deliver(self, piece):
-        """Pass *piece* to the loop as soon as the piece before has been sent."""
-        self.has_room.wait()
-        if self.given_up:
-            raise GivenUp
-        self.has_room.clear()
+        """Pass *piece* to the loop as soon as the piece before has been sent. Raise GivenUp."""
+        with self.lock:
+            self.busy_since = None
+            self.lock.wait_for(lambda: self.has_room or self.given_up)
+            self.busy_since = time.monotonic()
+            if self.given_up:
+                raise GivenUp
+            self.has_room = False
         self.call_soon(functools.partial(self.handler.in_loop, self.handler.take_piece, self, piece))
+
+    # Called in the loop.
+
+    def make_room(self):
+        """The piece that was delivered has been sent."""
+        with self.lock:
+            self.has_room = True
+            self.lock.notify()
+
+    def give_up(self, body):
+        """Leave the thread to itself: what it still makes is dropped. It may be reading *body*."""
+        with self.lock:
+            self.input, self.given_up = body, True
+            self.lock.notify()
+
+    def is_abandoned(self):
+        return self.given_up or self.handler.client_disconnected()
 
     def drop(self, error):
         """It was given up and has ended: clean up in the handler's place."""

@@ -910,6 +910,20 @@ def fail_to_start(folder, spec, *options):
     return ended.returncode, ended.stderr.splitlines()
 
 
+def test_fewer_threads_than_asked_for_are_one_line_at_the_start(module):
+    """There is room for six threads of the twenty."""
+    (module / "greedy.py").write_text(
+        "import resource, threading\n"
+        "threading.stack_size(1 << 30)\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 13 * (1 << 29), resource.RLIM_INFINITY))\n"
+        "application = print\n"
+    )
+    status, lines = fail_to_start(module, "greedy", "--threads", 20)
+    assert status == 1
+    assert lines == ["async_wsgi.py: --threads 20: can't start new thread"]
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_longest_static_prefix_wins_in_any_order(tmp_path, start, connect, order):
     for name in ("outer", "inner"):

@@ -1,11 +1,15 @@
 """--threads: an application that blocks holds up nobody but its own clients, and never for ever."""
 
+import itertools
 import json
 import os
+import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from conftest import PATIENCE, python_command, running_servers, wait_until
 from test_wsgi import MIB, TESTS, Events, memory, post
 
 from asynchttpd import ioloop
+from asynchttpd.threads import GivenUp, Job
 
 
 @pytest.fixture
@@ -241,12 +246,86 @@ def test_file_from_a_thread_that_was_given_up_is_closed(start_threads, connect, 
     wait_until(lambda: events.of("f") == ["go", "closed"], "the close() of the file")
 
 
+def test_quiet_application_is_no_hang(start_threads, connect, events):
+    """Its clients wait for longer than --timeout: the log names each once, and it goes on."""
+    server = start_threads(2, "--timeout", 1, server={"timeout": 0.2})
+    waiting = [connect(server), connect(server)]
+    for client, name in zip(waiting, ("block", "stepwise"), strict=True):
+        ask(client, f"/{name}?q")
+    assert waiting[1].reader.readline() == b"HTTP/1.1 200 OK\r\n"
+    (worker,) = server.workers()
+    for name in ("block", "stepwise"):
+        line = f'"GET /{name}?q": busy for more than 0.2 s:'
+        wait_until(lambda line=line: any(line in found for found in server.log_lines()), line)
+    wait_until(lambda: server.log_lines().count('    wait_for_event(environ, "go")') == 2, "both stacks")
+    time.sleep(2)  # far longer than both time limits
+    events.add("go", "q")
+    assert waiting[0].read_answer().body == b"through"
+    while waiting[1].reader.readline() != b"\r\n":
+        pass
+    assert waiting[1].read_chunks() == b"firstsecond"
+    assert server.workers() == [worker]
+    assert sum("busy for more than" in line for line in server.stop()) == 2
+
+
+def test_slow_client_is_not_a_busy_thread(start_threads, connect):
+    server = start_threads(1, server={"timeout": 0.2})
+    client = connect(server, receive_buffer=4096)
+    ask(client, "/infinite?i")
+    client.sock.recv(1000)
+    time.sleep(1)
+    client.reset()
+    assert connect(server).get("/hello").status == 200
+    assert not any("busy" in line for line in server.stop())
+
+
+@pytest.mark.parametrize("leave", ["reset", "close", "504"])
+def test_worker_whose_threads_nobody_can_free_is_replaced(start_threads, connect, events, leave):
+    handler = {"request_timeout": 0.1} if leave == "504" else {}
+    server = start_threads(2, server={"timeout": 0.3}, handler=handler)
+    clients, waiting = [connect(server), connect(server)], connect(server)
+    for client in clients:
+        ask(client, "/block?b")
+    wait_until(lambda: events.of("b") == ["called"] * 2, "both threads are busy")
+    ask(waiting, "/echo?waits")
+    (worker,) = server.workers()
+    for client in clients:
+        if leave == "504":
+            assert client.read_answer().status == 504
+        else:
+            getattr(client, leave)()
+    wait_until(lambda: any(f"takes the place of {worker}" in line for line in server.log_lines()), "its turn")
+    wait_until(lambda: connect(server).get("/hello").body == b"hello", "an answer of the new worker")
+    if leave != "504":
+        assert waiting.read_answer().status == 503
+    assert events.of("waits") == []
+    log = "\n".join(server.log_lines())
+    assert "all threads are stuck, and nobody waits for their answers:" in log
+    assert log.count('wait_for_event(environ, "go")') >= 4  # each was named, and now again
+    events.add("go", "b")
+    wait_until(lambda: worker not in server.workers(), "the end of the old worker")
+
+
+def test_work_of_a_thread_is_not_cut_off_because_its_client_has_left(start_threads, connect, events):
+    server = start_threads(1)
+    client = connect(server)
+    ask(client, "/block?b")
+    wait_until(lambda: events.of("b") == ["called"], "the call")
+    client.reset()
+    server.signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        server.process.wait(1.5)  # nothing else keeps it
+    events.add("go", "b")
+    assert server.wait() == 0
+    assert events.of("b") == ["called", "go", "closed"]
+
+
 def test_stop_waits_for_the_answer_of_a_thread(start_threads, connect, events):
     server = start_threads(2)
     client = connect(server)
     ask(client, "/stepwise?s")
     client.reader.readline()
-    server.signal(15)
+    server.signal(signal.SIGTERM)
     wait_until(lambda: not listens(server), "the listener's end")
     events.add("go", "s")
     while client.reader.readline() != b"\r\n":
@@ -292,6 +371,50 @@ def test_call_between_any_two_steps_of_another_wakes_the_loop(step):
     loop_thread.join()
     event_map.close()
     assert was_woken, "the loop slept on"
+
+
+@pytest.mark.parametrize("step", range(10))
+@pytest.mark.parametrize("wake", ["make_room", "give_up"])
+def test_thread_that_pauses_anywhere_in_the_hand_over_is_woken(step, wake):
+    """Wherever a thread is when the loop has room for its next piece, or gives it up, it hears of it."""
+    taken, ended, steps, paused, resume = [], [], itertools.count(), threading.Event(), threading.Event()
+    handler = types.SimpleNamespace(
+        answer=None, get_environ=dict, in_loop=print, take_piece=None,
+        server=types.SimpleNamespace(get_app=lambda: None), _map=types.SimpleNamespace(call_soon=taken.append),
+    )  # fmt: skip
+    job = Job(handler)
+    job.deliver(b"1")
+
+    def pause(frame, event, argument):
+        if event == "line" and frame.f_code is Job.deliver.__code__ and next(steps) == step:
+            paused.set()
+            resume.wait(PATIENCE)
+        return pause
+
+    def hand_over():
+        sys.settrace(pause)
+        try:
+            job.deliver(b"2")
+            if wake == "give_up":
+                job.deliver(b"3")
+        except GivenUp:
+            ended.append(True)
+        paused.set()
+
+    thread = threading.Thread(target=hand_over)
+    loop = threading.Thread(target=job.make_room if wake == "make_room" else lambda: job.give_up(None))
+    thread.start()
+    paused.wait(0.1)  # asleep, it does not come to the later steps
+    loop.start()
+    loop.join(0.1)  # it may have to wait for the lock
+    resume.set()
+    thread.join(5)
+    was_woken = not thread.is_alive()
+    job.give_up(None)
+    thread.join()
+    loop.join()
+    assert was_woken, "the thread sleeps on"
+    assert (len(taken), ended) == (2, []) if wake == "make_room" else ended
 
 
 def is_asleep(thread):
