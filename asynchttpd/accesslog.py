@@ -1,8 +1,8 @@
 """The access log: one line for each response, safe to read and safe to lose.
 
-Safe to read: what comes from the wire cannot end a line, forge another or colour a terminal. Safe to lose: a full
-disk or a reader that has stopped reading never holds up the server; lines are dropped, and counted.
-Each write() is of whole lines in append mode, so that many processes can share one file (logs.py).
+Safe to read: text from the wire cannot end a line, forge another or colour a terminal. Safe to lose: a full disk, or a
+reader that has stopped reading, never holds up the server; lines are dropped and counted. Each write() appends whole
+lines, so that many processes can share one file (logs.py).
 """
 
 import functools
@@ -14,8 +14,8 @@ from collections import namedtuple
 from asynchttpd import logs
 from asynchttpd.logs import log
 
-# Characters that one text from the wire takes in a line, so that each line goes whole through a pipe: with a longer
-# one a client could keep its request out of the log.
+# Characters of one text from the wire in a line, so that each line fits whole into a pipe: with a longer text a client
+# could keep its request out of the log.
 TEXT_LIMIT = 1024
 UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # all but printable ASCII, and of that '"' and "\"
 FIELDS = "time client request_line status body_sent sent referer user_agent duration worker aborted"
@@ -25,7 +25,7 @@ class Entry(namedtuple("Entry", FIELDS)):
     """One response. Texts are as the client sent them, latin-1; "" for what it did not send.
 
     time -- when it ended, seconds since 1970; duration -- seconds since the request's head was complete;
-    body_sent, sent -- bytes, without and with the head; the framing of chunks belongs to the body, as with nginx
+    body_sent, sent -- bytes, without and with the head; as with nginx, the framing of chunks counts as body
     aborted -- was the connection lost, or cut, before the end?
     """
 

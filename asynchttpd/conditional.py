@@ -1,7 +1,7 @@
 """Validators, preconditions, ranges and content codings (RFC 9110 sections 8.8, 12.5.3, 13 and 14).
 
-Values in, decisions out: this module reads no file and no clock, sends nothing and imports none of ours.
-To serve a file, call entity_tag, last_modified and select_part; the rest is how they decide.
+Values in, decisions out: this module reads no file and no clock, and sends nothing.
+To serve a file, call entity_tag, last_modified and select_part; the other functions are how these decide.
 
 *fields* maps lower-case field names to text decoded as latin-1, several lines of one field joined by ", ".
 *etag* is a strong entity tag; *mtime* and *now* are seconds since 1970. Byte ranges are half-open,

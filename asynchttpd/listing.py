@@ -1,7 +1,7 @@
-"""A folder as a page or as JSON: what scandir() says in, bytes out. Knows nothing of HTTP.
+"""A folder as a page or as JSON: the entries of scandir() in, bytes out. Knows nothing about HTTP.
 
-The page works without script, on a phone and in the dark. Names are hostile text: whoever may upload a file may
-choose its name, so every name is escaped as text and percent-encoded as a link.
+The page works without script, on a phone, and in dark mode. Names are hostile text: a client that may upload a file may
+choose its name. So every name is escaped in the text, and percent-encoded in the link.
 """
 
 import html

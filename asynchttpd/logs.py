@@ -1,10 +1,11 @@
-"""The server's own log, and the way of its lines to a file or a reader that may be full, stuck or gone.
+"""The server's own log, and how its lines reach a file or a reader, even if that is full, stuck or gone.
 
-The process is the application's, too: it may set up Python's logging as it likes. So our records have a logger and a
-handler of their own, which no basicConfig() or dictConfig() replaces, silences or doubles. A program that only
-imports this package gets them from the logger "httpd" in the usual way, through its own handlers.
+The application shares the process and may set up Python's logging as it likes. So our records have a logger and a
+handler of their own, which no basicConfig() or dictConfig() replaces, silences or doubles. A program that only imports
+this package gets them from the logger "httpd" in the usual way, through its own handlers.
 
-Writing a log never holds up the server: what cannot be written at once is dropped, counted, and told of later.
+Writing a log never holds up the server: lines that cannot be written at once are dropped and counted, and the log says
+so later.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ LOSSES_INTERVAL = 60.0  # seconds between two complaints that lines of one log a
 
 
 class ServerLogger(logging.Logger):
-    """A logger that stays on: by default dictConfig() switches off every logger that it is not told of."""
+    """A logger that stays on: by default dictConfig() disables every logger that its configuration does not name."""
 
     @property
     def disabled(self):
@@ -37,7 +38,7 @@ class ServerLogger(logging.Logger):
 
 
 def open_log(level: str, path: str | None = None):
-    """Have our records, from *level* on, appended to the file *path*; None: to stderr. Raise OSError."""
+    """Append our records, from *level* on, to the file *path*; None: to stderr. Raise OSError."""
     global _handler
     stderr = LogHandler(Output(2 if sys.stderr is not None else os.devnull))
     _handler = LogHandler(Output(path), complain_to=stderr) if path else stderr
@@ -49,12 +50,12 @@ def open_log(level: str, path: str | None = None):
 
 
 def reopen():
-    """Open the log's file again, as after a rotation that has moved it away. Raise OSError: it stays as it is."""
+    """Open the log's file again after a rotation that has moved it away. Raise OSError; then the old one stays."""
     _handler.output.reopen()
 
 
 def descriptor() -> int:
-    """Return the descriptor that the log is written to, the same for ever: for faulthandler."""
+    """Return the descriptor of the log, which never changes, for faulthandler."""
     return _handler.output.fd
 
 
@@ -84,7 +85,7 @@ class LogFile(io.RawIOBase):
 
 
 class LogHandler(logging.Handler):
-    """Writes records to an Output. It says there how many lines are missing, and to *complain_to*, a handler, too."""
+    """Writes records to an Output. It reports lost lines there and to *complain_to*, another handler."""
 
     def __init__(self, output, complain_to=None):
         super().__init__()
@@ -116,14 +117,14 @@ class LogHandler(logging.Handler):
 
 
 class Output:
-    """A file or a descriptor that takes lines now or not at all: nobody waits for it, and it raises nothing.
+    """A file or a descriptor that takes lines now or not at all: it never blocks, and it raises nothing.
 
     path -- absolute path of the file to append to, made if it is missing; None: a descriptor was given
     fd -- where it is open; reopen() does not change the number
-    reason -- why the last lines that were lost could not be written
+    reason -- why the last lost lines could not be written
 
-    Several processes may append to one file or pipe: their lines stay whole. On a full disk a line that does not fit
-    is taken back. Only in a pipe a line above PIPE_BUF bytes can be mixed with others.
+    Several processes may append to one file or pipe, and their lines stay whole. On a full disk a line that does not
+    fit is taken back. Only in a pipe can a line of more than PIPE_BUF bytes mix with others.
     """
 
     def __init__(self, target: str | int):
@@ -135,7 +136,7 @@ class Output:
         self._look()
 
     def reopen(self):
-        """Open the file of that name, as after a rotation that has moved it away. Raise OSError: the old one stays."""
+        """Open the file again after a rotation that has moved it away. Raise OSError; then the old one stays."""
         if self.path:
             fd = open_to_append(self.path)
             os.dup2(fd, self.fd, inheritable=False)
@@ -184,7 +185,7 @@ class Output:
         return os.write(self.fd, data)
 
     def _take_back(self, count):
-        """Cut our last *count* bytes off the file; return False if it is none or somebody has written behind them."""
+        """Cut our last *count* bytes off the file; return False if it is none, or others wrote behind them."""
         with contextlib.suppress(OSError):
             end = os.lseek(self.fd, 0, os.SEEK_CUR)
             if self.is_file and os.fstat(self.fd).st_size == end:
@@ -202,9 +203,9 @@ def open_to_append(path):
 def own_description(fd):
     """Return a non-blocking descriptor of the pipe or terminal behind *fd*; *fd* itself where there is none.
 
-    O_NONBLOCK belongs to what was opened, not to the descriptor: set on *fd* it would meet our shell and our children,
-    too. So it is opened once more, which takes /proc (Linux) and a pipe that our user may open. Without these we ask
-    whether there is room; then only another process that takes it first can make us wait.
+    O_NONBLOCK belongs to the open file, not to the descriptor: set on *fd* it would also affect our shell and our
+    children. So the file is opened once more, which needs /proc (Linux) and a pipe that our user may open. Without
+    these we ask whether there is room; then we wait only if another process takes the room first.
     """
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         with contextlib.suppress(OSError):
@@ -214,17 +215,17 @@ def own_description(fd):
     return fd
 
 
-# At most one line a second of a kind.
+# At most one line a second for each kind of event.
 
 
 class Seldom:
-    """Counts events of one kind, and tells when to speak of them: at most once in *interval* seconds."""
+    """Counts events of one kind, and says when to report them: at most once in *interval* seconds."""
 
     def __init__(self, interval):
         self.interval, self.count, self.speak_at = interval, 0, 0.0
 
     def note(self, number=1):
-        """Count *number* more events; return how many to speak of now, 0 for none."""
+        """Count *number* more events; return how many to report now, 0 for none."""
         self.count += number
         now = time.monotonic()
         if not self.count or now < self.speak_at:
@@ -233,15 +234,15 @@ class Seldom:
         return self.take()
 
     def take(self):
-        """Return how many nobody has spoken of, and forget them."""
+        """Return how many have not been reported, and forget them."""
         count, self.count = self.count, 0
         return count
 
 
 def warn_seldom(message, *arguments):
-    """Log a warning of which thousands may come: at most one a second of a kind, and how many there were.
+    """Log a warning that may come by the thousand: at most one a second of each kind, with a count.
 
-    message -- the kind: a text with %s for *arguments*, as in log.warning(); nothing from the wire stands in it
+    message -- the kind: a text with %s for *arguments*, as in log.warning(); never text from the wire
     """
     seldom, _ = _kinds.setdefault(message, (Seldom(1.0), arguments))
     _kinds[message] = seldom, arguments
@@ -249,7 +250,7 @@ def warn_seldom(message, *arguments):
 
 
 def tell_kept_back(all=False):
-    """Log what warn_seldom() has kept back for a second, or *all* of it; called once a second and at the end."""
+    """Log what warn_seldom() has held back for a second, or *all* of it; called once a second and at the end."""
     for message, (seldom, _) in list(_kinds.items()):
         _speak(message, seldom.take() if all else seldom.note(0))
 

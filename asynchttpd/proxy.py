@@ -1,8 +1,8 @@
 """Who the client is when there are proxies in between (RFC 7239 and the X-Forwarded-* fields before it): pure.
 
-Anybody can send these fields, so they count only when the connection comes from a proxy that is trusted. Each
-proxy appends what it saw; from the right, the first address that is not a trusted proxy is the client. What
-stands further left is that client's own claim.
+Anybody can send these fields, so they count only when the connection comes from a trusted proxy. Each proxy appends the
+address that it saw: from the right, the first one that is not a trusted proxy is the client. What stands to its left is
+that client's own claim.
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ NODE = re.compile(r"([0-9.]+)(?::[0-9]+)?|\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9
 
 
 class Hop(NamedTuple):
-    """What one proxy said of whom it answers: an address, "http" or "https", the Host it was asked for."""
+    """What one proxy says about its client: the address, "http" or "https", and the Host that it asked for."""
 
     node: str
     scheme: str | None
@@ -35,33 +35,33 @@ def client_of(remote: str, fields: Mapping[str, str], trusted: Sequence[Network]
     '203.0.113.9'
     """
     client, said = Hop(remote, None, None), hops(fields)
-    # Trust is asked for first: a stranger's fields are not even parsed.
+    # Trust comes first: the fields of a peer that is not trusted are not even parsed.
     while is_trusted(client.node, trusted) and (hop := next(said, None)):
         address = node_address(hop.node)
         client = Hop(address or client.node, hop.scheme or client.scheme, hop.host or client.host)
         if address is None:
-            break  # "unknown", a pseudonym or nonsense: of the address all we know is that of the last proxy
+            break  # "unknown", a pseudonym or nonsense: we know only the address of the last proxy
     return client
 
 
 def hops(fields: Mapping[str, str]) -> Iterator[Hop]:
-    """Yield what the proxies said, the one nearest to us first."""
-    # Most proxies set X-Forwarded-For and hand on a Forwarded that they do not know: then it is the client's claim.
+    """Yield what the proxies say, the nearest one first."""
+    # Most proxies set X-Forwarded-For and pass on a Forwarded that they do not know, which is then the client's claim.
     if "forwarded" in fields and "x-forwarded-for" not in fields:
-        # Split at any comma: a quote that the client has left open must not swallow what the proxy has appended.
+        # Split at any comma: a quote that the client has left open must not hide what the proxy has appended.
         for element in reversed(members(fields["forwarded"])):
             if element:
                 yield hop_of(element)
         return
     nodes = members(fields.get("x-forwarded-for")) or [""]
     schemes, hosts = members(fields.get("x-forwarded-proto")), members(fields.get("x-forwarded-host"))
-    # Most proxies append to the first field but replace the others, so these may be shorter: they belong to the right.
+    # Most proxies append to the first field but replace the others, so these may be shorter: align them at the right.
     for distance, node in enumerate(reversed(nodes), start=1):
         yield Hop(node, scheme_of(from_right(schemes, distance)), from_right(hosts, distance))
 
 
 def hop_of(element: str) -> Hop:
-    """Return what one element of Forwarded says; nothing if it is malformed, as is one with a ";" between quotes."""
+    """Return what one element of Forwarded says: nothing if it is malformed, as with a ";" between quotes."""
     pairs = {}
     for text in element.split(";"):
         pair = PAIR.fullmatch(text)
