@@ -151,9 +151,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = self.addr[0].removeprefix("::ffff:"), str(self.addr[1])
         environ["wsgi.input"] = self.rfile
         environ["asynchttpd.client_disconnected"] = self.client_disconnected
-        for name, value in self.headers.items():
-            if variable := (remembered_variable if len(name) <= http1.SHORT else variable_name)(name):
-                environ[variable] = value
+        environ.update(self.headers.variables or variables_of(self.headers))
         if "CONTENT_LENGTH" in environ:
             # True also of a body that came chunked.
             environ["CONTENT_LENGTH"] = str(self.body.received) if self.body else "0"
@@ -325,6 +323,14 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         self.job = self.body = None
 
 
+def variables_of(fields):
+    """Return {variable: value} for the environ; it is kept with the fields, which several requests may share."""
+    named = {variable_name(name): value for name, value in fields.items()}
+    named.pop(None, None)
+    fields.variables = named
+    return named
+
+
 def variable_name(field_name):
     """Return the environ's name for a field of the request; None if it must not be there."""
     if field_name in ("content-length", "transfer-encoding"):
@@ -335,9 +341,6 @@ def variable_name(field_name):
     if "_" in field_name or field_name == "proxy":
         return None
     return "HTTP_" + field_name.upper().replace("-", "_")
-
-
-remembered_variable = functools.lru_cache(maxsize=256)(variable_name)  # the same names come with every request
 
 
 def parse_args(arguments=None):

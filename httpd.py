@@ -176,8 +176,8 @@ class HTTPChannel(Channel):
             self.skip_blank(self.terminator)  # which came alone: two empty lines
         else:
             self.parse_headers()
-            length = http1.body_framing(self.request_version, self.headers)
-            wants_continue = http1.expects_continue(self.request_version, self.headers)
+            length, keep_alive, wants_continue = http1.decide(self.request_version, self.headers)
+            self.close_connection = self.server.draining or not keep_alive
             if length == 0:
                 self.complete_request()
             else:
@@ -202,7 +202,6 @@ class HTTPChannel(Channel):
         self.command, self.path, self.request_version, self.headers = http1.parse_head(b"".join(self.pieces))
         self.pieces.clear()
         self.blank_bytes = self.head_bytes = 0
-        self.close_connection = self.server.draining or not http1.keep_alive(self.request_version, self.headers)
         if self.access_log is not None:
             self.began = time.monotonic()
 

@@ -10,7 +10,7 @@ import io
 import os
 import tempfile
 
-from asynchttpd import http1
+from asynchttpd.chunked import ChunkedDecoder
 from asynchttpd.http1 import HTTPError
 
 
@@ -42,7 +42,7 @@ class Body:
     """
 
     def __init__(self, length, limit, memory_limit, reserve, wanted=True):
-        self.decoder = http1.ChunkedDecoder(limit) if length is None else None
+        self.decoder = ChunkedDecoder(limit) if length is None else None
         self.memory_limit, self.reserve, self.wanted = memory_limit, reserve, wanted
         self.received = self.reserved = 0
         self.file = io.BytesIO()

@@ -23,11 +23,8 @@ FIELD_LIMIT = 8190  # bytes of one field line; above it 431
 FIELD_COUNT_LIMIT = 100  # fields of one message, trailers counted apart; above it 431
 HEAD_LIMIT = 65536  # bytes of a head, and of a chunked body's trailers; above it 431
 BLANK_LIMIT = 16  # bytes of empty lines skipped before a request line; above it 400
-CHUNK_LINE_LIMIT = 4096  # bytes of one chunk-size line with its extensions; above it 400
-CHUNK_LINES_AT_ONCE = 512  # lines of a chunked body read in one go: 40,000 chunks of a byte may come in one recv
-SHORT = (
-    256  # characters; of longer texts nothing is remembered (lru_cache), or a stranger could fill our memory with them
-)
+SHORT = 256  # characters; of longer texts nothing is remembered, or strangers could fill our memory with them
+BLOCK_LIMIT = 2048  # bytes; longer blocks of field lines are parsed each time, for the same reason
 LENGTH_DIGITS = 19  # digits of a Content-Length; more is 413 whatever the limit of the body
 
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -51,11 +48,6 @@ EMPTY_LINES = re.compile(rb"(?:\r?\n)*+")
 FIELD_NAME = re.compile(TOKEN)
 FIELD = re.compile(rf"{TOKEN}: [\t -~\x80-\xff]*")
 CONTROLS = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])  # all but the tab
-
-QUOTED_STRING = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
-CHUNK_LINE = re.compile(
-    rf"([0-9A-Fa-f]{{1,16}})(?:[ \t]*;[ \t]*{TOKEN}(?:[ \t]*=[ \t]*(?:{TOKEN}|{QUOTED_STRING}))?)*".encode("ascii")
-)
 
 # What no head may contain. Judged on pieces of a head that asynchat hands on, which never end between CR and LF:
 # it holds back whatever could be the start of the terminator CR LF CR LF.
@@ -90,7 +82,22 @@ class Fields(dict):
     >>> fields = Fields({"content-length": "3"})
     >>> fields["Content-Length"], fields["Range"], "CONTENT-LENGTH" in fields
     ('3', None, True)
+
+    Read-only: requests that send the same lines share one object, and with it what follows from them.
+    decided -- {version: what decide() returns}
+    variables -- what they are to a WSGI application, None until one has asked (async_wsgi.py)
     """
+
+    __slots__ = ("decided", "variables")
+
+    def __init__(self, fields=()):
+        dict.__init__(self, fields)
+        self.decided, self.variables = {}, None
+
+    def _refuse_change(self, *arguments):
+        raise TypeError("the fields of a request are read-only")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse_change
 
     def __missing__(self, name: str):
         return dict.get(self, name.lower())
@@ -114,20 +121,26 @@ def parse_head(head: bytes) -> tuple[str, str, str, Fields]:
 
     Raise HTTPError 400, 414 (request line too long), 431 (fields too long or too many) or 505.
     """
-    request_line, *field_lines = head.decode("latin-1").split("\r\n")
-    if len(head) - len(head.translate(None, CONTROLS)) != 2 * len(field_lines):  # more than the line ends
-        raise HTTPError(400, "control character or bare line break in a head")
-    parse_line = remembered_line if len(request_line) <= SHORT else parse_request_line
-    method, target, version, authority = parse_line(request_line)
-    fields = parse_fields(field_lines)
-    host = fields.exact("host")
-    if host is None and version >= "HTTP/1.1":
+    line, _, block = head.partition(b"\r\n")
+    request_line = line.decode("latin-1")
+    method, target, version, authority = (remembered_line if len(line) <= SHORT else parse_request_line)(request_line)
+    fields = (remembered_block if len(block) <= BLOCK_LIMIT else parse_block)(block)
+    if fields.exact("host") is None and version >= "HTTP/1.1":
         raise HTTPError(400, "HTTP/1.1 request without Host (RFC 9112 §3.2)")
+    if authority is not None:
+        fields = Fields({**fields, "host": authority})
+    return method, target, version, fields
+
+
+def parse_block(block: bytes) -> Fields:
+    """Return the fields in a *block* of lines, the CR LF behind the last one left out; raise HTTPError 400 or 431."""
+    if BAD_OCTET.search(block):
+        raise HTTPError(400, "control character or bare line break in a head")
+    fields = parse_fields(block.decode("latin-1").split("\r\n") if block else [])
+    host = fields.exact("host")
     if host and not (remembered_authority if len(host) <= SHORT else is_authority)(host):
         raise HTTPError(400, "malformed Host (RFC 9110 §7.2)")
-    if authority is not None:
-        fields["host"] = authority
-    return method, target, version, fields
+    return fields
 
 
 def parse_request_line(line: str) -> tuple[str, str, str, str | None]:
@@ -228,7 +241,9 @@ def skip_empty_lines(data: bytes) -> bytes:
     return rest
 
 
-# Clients ask for the same few things again and again, at a few hosts, and send the same fields with each request.
+# Clients ask for the same few things again and again, at a few hosts, and send the same lines with each request.
+# Nothing remembered can be out of date: the same bytes always mean the same.
+remembered_block = functools.lru_cache(maxsize=256)(parse_block)
 remembered_line = functools.lru_cache(maxsize=256)(parse_request_line)
 remembered_authority = functools.lru_cache(maxsize=256)(is_authority)
 remembered_token = functools.lru_cache(maxsize=256)(lower_token)
@@ -281,6 +296,15 @@ def body_framing(version: str, fields: Fields) -> int | None:
     return int(length)
 
 
+def decide(version: str, fields: Fields) -> tuple[int | None, bool, bool]:
+    """Return what body_framing(), keep_alive() and expects_continue() do, found once for all that send these fields."""
+    decided = fields.decided.get(version)
+    if decided is None:
+        decided = body_framing(version, fields), keep_alive(version, fields), expects_continue(version, fields)
+        fields.decided[version] = decided
+    return decided
+
+
 def keep_alive(version: str, fields: Fields) -> bool:
     """Tell whether the client wants the connection kept after the answer (RFC 9112 §9.3)."""
     connection = fields.exact("connection")
@@ -298,85 +322,6 @@ def expects_continue(version: str, fields: Fields) -> bool:
     if expect.lower() != "100-continue":
         raise HTTPError(417, "expectation other than 100-continue")
     return True
-
-
-class ChunkedDecoder:
-    """Takes a chunked body (RFC 9112 §7.1) apart, in whatever pieces it arrives.
-
-    limit -- bytes the body may take on the wire, framing included: a million chunks of one byte are
-             six million bytes of work. Chunk extensions and trailers are checked and dropped.
-
-    >>> decoder = ChunkedDecoder(100)
-    >>> decoder.decode(b"5\\r\\nhel") + decoder.decode(b"lo\\r\\n0\\r\\n\\r\\nGET /")
-    b'hello'
-    >>> decoder.done, decoder.rest
-    (True, b'GET /')
-    """
-
-    def __init__(self, limit: int):
-        self.room = limit
-        self.take_line = self.take_size  # what the next line is: a size, the end of a chunk, a trailer
-        self.missing = 0  # bytes of the current chunk still to come
-        self.pending = b""  # start of a line that has not ended yet
-        self.trailers: list[str] = []
-        self.done = False
-        self.rest = b""  # what came behind the body: the next request; not done, it is for the next decode()
-
-    def decode(self, data: bytes) -> bytes:
-        """Return the bytes of the body in *data*; raise HTTPError 400, 413 or 431."""
-        data = self.pending + data
-        body, start, lines = [], 0, 0
-        while not self.done and lines < CHUNK_LINES_AT_ONCE:
-            if self.missing:
-                piece = data[start : start + self.missing]
-                body.append(piece)
-                start += len(piece)
-                self.missing -= len(piece)
-                if self.missing:
-                    break
-            stop = data.find(b"\r\n", start)
-            if stop < 0:
-                break
-            self.take_line(data[start:stop])
-            start, lines = stop + 2, lines + 1
-            if start + self.missing > self.room:
-                raise HTTPError(413, "chunked body above the limit")
-        self.room -= start
-        is_cut = self.done or lines == CHUNK_LINES_AT_ONCE
-        self.pending, self.rest = (b"", data[start:]) if is_cut else (data[start:], b"")
-        self.check_pending()
-        return b"".join(body)
-
-    def check_pending(self) -> None:
-        if self.take_line == self.take_trailer:
-            if len(self.pending) > FIELD_LIMIT + 1:  # a CR at its end is not of the line
-                raise HTTPError(431, f"trailer of more than {FIELD_LIMIT} bytes")
-        elif len(self.pending) > CHUNK_LINE_LIMIT + 1:
-            raise HTTPError(400, "endless line in a chunked body")
-        if BAD_OCTET.search(self.pending.removesuffix(b"\r")):
-            raise HTTPError(400, "control character in a chunked body")
-
-    def take_size(self, line: bytes) -> None:
-        match = CHUNK_LINE.fullmatch(line) if len(line) <= CHUNK_LINE_LIMIT else None
-        if match is None:
-            raise HTTPError(400, "malformed chunk size")
-        self.missing = int(match.group(1), 16)
-        self.take_line = self.take_chunk_end if self.missing else self.take_trailer
-
-    def take_chunk_end(self, line: bytes) -> None:
-        if line:
-            raise HTTPError(400, "chunk longer than its size")
-        self.take_line = self.take_size
-
-    def take_trailer(self, line: bytes) -> None:
-        if not line:
-            parse_fields(self.trailers)
-            self.done = True
-        elif len(self.trailers) >= FIELD_COUNT_LIMIT or sum(map(len, self.trailers)) > HEAD_LIMIT:
-            raise HTTPError(431, "too many trailers")
-        else:
-            check_partial_head(line)
-            self.trailers.append(line.decode("latin-1"))
 
 
 def field_line(name: str, value: str) -> str:

@@ -62,6 +62,12 @@ class Listener(asyncore.dispatcher):
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.max_connections = int(descriptors * self.descriptor_share)
 
+    def close(self):
+        super().close()
+        if self.spare is not None:
+            os.close(self.spare)
+            self.spare = None
+
     def readable(self):
         return self.deadline is None
 

@@ -8,6 +8,7 @@ import pytest
 from properties import given, st
 
 from asynchttpd import http1
+from asynchttpd.chunked import ChunkedDecoder
 from asynchttpd.http1 import HTTPError
 
 TOKEN_LETTERS = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -380,13 +381,13 @@ def test_oversized_head(start, status):
 
 def decode(data, limit=100000):
     """Return (body, rest) of the chunked *data*; rest is None if it is not complete."""
-    decoder = http1.ChunkedDecoder(limit)
+    decoder = ChunkedDecoder(limit)
     body = decoder.decode(data)
     return body, decoder.rest if decoder.done else None
 
 
 def decode_in_pieces(size, data, limit=100000):
-    decoder = http1.ChunkedDecoder(limit)
+    decoder = ChunkedDecoder(limit)
     for start in range(0, len(data), size):
         decoder.decode(data[start : start + size])
 
@@ -507,7 +508,7 @@ def test_any_bytes_are_a_request_or_an_http_error(data):
 )
 def test_chunked_round_trip_in_any_pieces(chunks, cuts, rest):
     data = b"".join(b"%X;x=y\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\nT: v\r\n\r\n"
-    decoder, body = http1.ChunkedDecoder(10000), b""
+    decoder, body = ChunkedDecoder(10000), b""
     cuts = sorted(cut for cut in cuts if cut < len(data))
     for start, stop in zip([0, *cuts], [*cuts, len(data)], strict=True):
         assert not decoder.done
@@ -521,7 +522,7 @@ def test_chunked_round_trip_in_any_pieces(chunks, cuts, rest):
 )
 def test_any_chunked_bytes_give_the_same_whole_or_in_two(data, cut):
     def outcome(*pieces):
-        decoder, body = http1.ChunkedDecoder(10000), b""
+        decoder, body = ChunkedDecoder(10000), b""
         try:
             for piece in pieces:
                 if decoder.done:
@@ -597,7 +598,7 @@ def test_hostile_chunk_line_costs_linear_time(line):
 def test_tiny_chunks_cost_linear_time(size):
     data = b"1\r\nZ\r\n" * 20000
     with cpu_limit(3):  # quadratic work copies 120 kB for each piece: minutes
-        decoder = http1.ChunkedDecoder(1000000)
+        decoder = ChunkedDecoder(1000000)
         body = b"".join(decode_all(decoder, data[start : start + size]) for start in range(0, len(data), size))
     assert body == b"Z" * 20000
 
@@ -611,7 +612,7 @@ def decode_all(decoder, data):
 
 
 def test_many_small_chunks_are_left_for_another_turn():
-    decoder = http1.ChunkedDecoder(1000000)
+    decoder = ChunkedDecoder(1000000)
     first = decoder.decode(b"1\r\nZ\r\n" * 20000)
     assert 0 < len(first) < 1000
     assert len(first) * 6 + len(decoder.rest) == 120000
@@ -619,7 +620,64 @@ def test_many_small_chunks_are_left_for_another_turn():
 
 def test_endless_data_in_one_byte_pieces_costs_linear_time():
     with cpu_limit(3):
-        decoder = http1.ChunkedDecoder(1000000)
+        decoder = ChunkedDecoder(1000000)
         decoder.decode(b"40000\r\n")
         body = b"".join(decoder.decode(b"x") for _ in range(0x40000))
     assert len(body) == 0x40000
+
+
+# What is remembered.
+
+BLOCK = b"Host: a\r\nCookie: session=%b\r\nConnection: keep-alive"
+
+
+def test_requests_with_the_same_lines_share_their_fields():
+    heads = [http1.parse_head(b"GET /%d HTTP/1.1\r\n" % number + BLOCK % b"1") for number in range(2)]
+    assert [target for _, target, _, _ in heads] == ["/0", "/1"]
+    assert heads[0][3] is heads[1][3]
+
+
+def test_another_cookie_is_another_block():
+    cookies = [http1.parse_head(b"GET / HTTP/1.1\r\n" + BLOCK % value)[3]["Cookie"] for value in (b"1", b"2", b"1")]
+    assert cookies == ["session=1", "session=2", "session=1"]
+
+
+def test_host_of_a_target_is_not_remembered_for_others():
+    plain, absolute = b"GET / HTTP/1.1\r\nHost: a", b"GET http://b/ HTTP/1.1\r\nHost: a"
+    assert [http1.parse_head(head)[3]["Host"] for head in (plain, absolute, plain)] == ["a", "b", "a"]
+
+
+def test_what_is_decided_depends_on_the_version_too():
+    fields = [http1.parse_head(b"GET / HTTP/1.%d\r\nHost: a\r\nExpect: 100-continue" % minor)[3] for minor in (0, 1, 0)]
+    assert [http1.decide(f"HTTP/1.{minor}", fields[0]) for minor in (0, 1, 0)] == [
+        (0, False, False),
+        (0, True, True),
+        (0, False, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda fields: fields.__setitem__("host", "b"),
+        lambda fields: fields.__delitem__("host"),
+        lambda fields: fields.update(host="b"),
+        lambda fields: fields.setdefault("x", "y"),
+        lambda fields: fields.pop("host"),
+        lambda fields: fields.popitem(),
+        lambda fields: fields.clear(),
+        lambda fields: fields.__ior__({"host": "b"}),
+    ],
+)
+def test_shared_fields_cannot_be_changed(change):
+    fields = http1.parse_head(b"GET / HTTP/1.1\r\nHost: a")[3]
+    with pytest.raises(TypeError):
+        change(fields)
+    assert dict(fields) == {"host": "a"}
+
+
+@pytest.mark.parametrize("block", [b"Host: a\r\nContent-Length: x", b"Host: a\r\nX : y", b"Host: a\r\nX: \0"])
+def test_block_that_is_refused_is_refused_each_time(block):
+    for _ in range(2):
+        with pytest.raises(HTTPError):
+            http1.decide("HTTP/1.1", http1.parse_head(b"GET / HTTP/1.1\r\n" + block)[3])
