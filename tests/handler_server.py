@@ -54,6 +54,9 @@ class Echo(httpd.AsyncHTTPRequestHandler):
         size = sum(map(len, iter(lambda: self.rfile.read(65536), b"")))
         self.answer(f"{size} bytes".encode())
 
+    def do_LAST(self):
+        self.answer(b"goodbye", ("Connection", "close"))
+
     def do_DESCRIPTOR(self):
         self.answer(str(self.socket.fileno()).encode())
 

@@ -56,6 +56,13 @@ def test_connection_is_kept_as_asked(echo, connect, version, lines, kept):
         assert client.read_rest() == b""
 
 
+def test_method_can_end_the_connection(echo, connect):
+    client = connect(echo)
+    answer = client.get(method="LAST")
+    assert (answer.body, answer.fields["connection"]) == (b"goodbye", "close")
+    assert client.read_rest() == b""
+
+
 def test_nothing_stays_of_the_request_before(echo, connect):
     client = connect(echo)
     client.send(request("/", "X-Secret: 1", method="POST", body=b"secret"))
