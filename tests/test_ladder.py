@@ -37,7 +37,7 @@ class Rung:
             process_group=0,
         )
         self.first_line = self.process.stderr.readline()
-        self.port = int(re.search(r":(\d+)\b", self.first_line)[1])
+        self.port = int(re.search(r"127\.0\.0\.1:(\d+)\b", self.first_line)[1])
 
     def connect(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE)
