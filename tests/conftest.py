@@ -24,6 +24,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAB = ROOT / "tests" / "lab"
+# What loads the machine or measures it. The rest does not mind how busy it is.
+LOADING = ("tests/lab/", "tests/test_book.py", "tests/test_fairness.py", "tests/test_patterns.py")
 PATIENCE = 20.0  # seconds after which whatever a test waits for will not come
 URL = re.compile(rb"http://\[?([^\s\]]+)\]?:([0-9]+)/")
 COMPLAINT = re.compile(r"Traceback|Warning|Exception ignored")  # not the log level WARNING
@@ -35,13 +37,17 @@ def pytest_configure():
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
 
 
-def pytest_collection_modifyitems(config, items):
-    """With --dist loadgroup keep a file's tests together, for they share servers; those that make load take turns."""
-    for item in items:
-        if LAB in item.path.parents:  # it is kept free of marks, as it has to run elsewhere, too
-            item.add_marker("load")
-        if config.getoption("loadgroup", False):
-            item.add_marker(pytest.mark.xdist_group("load" if item.get_closest_marker("load") else item.path.stem))
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's
+def pytest_xdist_make_scheduler(config, log):
+    """With -n let one process run all tests of a file, for they share servers, and those that load the machine."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.partition("::")[0]
+            return "load" if path.startswith(LOADING) else path
+
+    return Scheduling(config, log) if config.getoption("dist") == "load" else None
 
 
 def pytest_collection_finish():

@@ -6,7 +6,7 @@ import sys
 import threading
 
 import pytest
-from conftest import ROOT, Server, wait_until
+from conftest import ROOT, Server, python_command, running_servers, wait_until
 
 MEBIBYTE = os.urandom(1 << 20)
 LISTENING = re.compile(r"Listening on ([\d.]+):(\d+)")
@@ -27,10 +27,11 @@ def echo_server(request, tmp_path):
         server.stop()
 
 
-@pytest.fixture
-def site(tmp_path):
-    (tmp_path / "secret.txt").write_bytes(SECRET)
-    site = tmp_path / "site"
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("folder")
+    (folder / "secret.txt").write_bytes(SECRET)
+    site = folder / "site"
     (site / "folder").mkdir(parents=True)
     (site / "index.html").write_bytes(b"<p>Home")
     (site / "empty").touch()
@@ -40,9 +41,10 @@ def site(tmp_path):
     return site
 
 
-@pytest.fixture(params=["asyncore", "asyncio"])
-def file_server(request, start, site):
-    return start(f"docs/files_{request.param}.py", "-r", site)
+@pytest.fixture(scope="module", params=["asyncore", "asyncio"])
+def file_server(request, tmp_path_factory, site):
+    with running_servers(tmp_path_factory.mktemp("files")) as run:
+        yield run(python_command(f"docs/files_{request.param}.py", "--port", 0, "-r", site), cwd=ROOT).wait_started()
 
 
 def resetting_clients(connect, server, request):

@@ -164,8 +164,13 @@ def test_answer_to_head_is_that_to_get_without_its_body(echo, connect):
     assert again.body == get.body
 
 
-def test_body_of_unknown_length_is_chunked_and_the_connection_kept(serve, connect):
-    client = connect(serve("Producing"))
+@pytest.fixture(scope="module")
+def producing(serve_module):
+    return serve_module("Producing")
+
+
+def test_body_of_unknown_length_is_chunked_and_the_connection_kept(producing, connect):
+    client = connect(producing)
     answer = client.get("/50000")
     assert answer.fields["transfer-encoding"] == "chunked"
     assert "content-length" not in answer.fields
@@ -178,23 +183,22 @@ def test_body_of_unknown_length_is_chunked_and_the_connection_kept(serve, connec
 
 
 @pytest.mark.parametrize("lines", [[], ["Connection: keep-alive"]])
-def test_body_of_unknown_length_ends_with_the_connection_in_1_0(serve, connect, lines):
-    client = connect(serve("Producing"))
+def test_body_of_unknown_length_ends_with_the_connection_in_1_0(producing, connect, lines):
+    client = connect(producing)
     answer = client.get("/3", *lines, version="1.0")
     assert answer.body == b"0\n1\n2\n"
     assert "transfer-encoding" not in answer.fields
     assert answer.fields["connection"] == "close"
 
 
-def test_producer_is_closed_when_done_and_when_the_client_leaves(serve, connect, tmp_path):
-    server = serve("Producing")
+def test_producer_is_closed_when_done_and_when_the_client_leaves(producing, connect, tmp_path):
     for path, kind in [("done", "3"), ("left", "100000000")]:
-        client = connect(server)
+        client = connect(producing)
         client.send(request(f"/{kind}?{tmp_path / path}"))
         client.sock.recv(1000)
         client.reset()
         wait_until((tmp_path / path).exists, f"closing of the producer that is {path}")
-    client = connect(server)
+    client = connect(producing)
     client.get(f"/3?{tmp_path / 'head'}", method="HEAD")
     assert (tmp_path / "head").exists()
 
@@ -248,10 +252,15 @@ def test_empty_part_of_a_head_is_nothing(serve, connect):
     assert [client.read_answer().status for _ in range(2)] == [405, 200]
 
 
+@pytest.fixture(scope="module")
+def lending(serve_module):
+    return serve_module("Lending")
+
+
 @pytest.mark.parametrize("length", ["", "?length"])
 @pytest.mark.parametrize("kind", ["unlimited", "memory", "buffered", "unzipped", "upper", "simple"])
-def test_producers_as_students_write_them(serve, connect, kind, length):
-    client = connect(serve("Lending"))
+def test_producers_as_students_write_them(lending, connect, kind, length):
+    client = connect(lending)
     text = (b"abcdefghijklmnopqrstuvwxyz" * 800)[:20000]
     for _ in range(2):
         answer = client.get(f"/{kind}{length}")

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Client, running_servers, wait_until
 
-pytestmark = pytest.mark.load
 APPLICATION = """
 import os, time
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = {path.stem: path for path in (ROOT / "asynchttpd").glob("*.py")}
+PACKAGE = {path.stem: path for path in sorted((ROOT / "asynchttpd").glob("*.py"))}
 PROGRAMS = {name: ROOT / f"{name}.py" for name in ("httpd", "async_wsgi")}
 
 # Which other parts each part of the package may import. A new file needs a line here, so an RFC, a system interface or
@@ -46,7 +46,7 @@ MAY_IMPORT = {
 MAY_IMPORT["running"] = {*MAY_IMPORT, "command_line"}
 MAY_IMPORT["command_line"] = {"__version__", "accesslog", "http1"}
 
-LONGEST_FILE = 360  # lines: more is two subjects
+LONGEST_FILE = 400  # lines: more is two subjects
 LONGEST_CLASS = 300
 
 

@@ -349,6 +349,7 @@ def test_head_in_one_byte_packets_costs_linear_time(serve, connect):
     assert server.cpu_seconds() - before < 2
 
 
+@pytest.mark.slow
 def test_a_million_tiny_chunks_complete_and_leave_room_for_others(serve, connect):
     server = serve("Echo")
     client, other = connect(server), connect(server)

@@ -283,6 +283,7 @@ def test_a_listing_of_a_folder_that_vanishes_and_leads_outside_shows_neither_err
         swapper.join()
 
 
+@pytest.mark.slow
 def test_a_huge_folder_is_listed_in_part_and_says_so(tmp_path, serve, connect):
     """100,000 entries, and no other client waits longer than for a folder just over the limit."""
     for folder, count in (("over", listing.ENTRIES_LIMIT + 1), ("huge", 100_000)):

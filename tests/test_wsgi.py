@@ -776,15 +776,23 @@ def memory(pid):
 # Files beside the application.
 
 
-@pytest.fixture
-def with_files(start, connect, tmp_path):
-    """A connection to a server with an application and two folders."""
+@pytest.fixture(scope="module")
+def server_with_files(tmp_path_factory):
+    """A server with an application and two folders."""
+    folder = tmp_path_factory.mktemp("static")
     for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "index.html").write_text(f"index of {name}")
-    (tmp_path / "secret").write_text("secret")
-    options = ["--static", f"/static={tmp_path / 'a'}", "--static", f"/more/files={tmp_path / 'b'}"]
-    return connect(start("async_wsgi.py", "apps:application", *options, cwd=TESTS))
+        (folder / name).mkdir()
+        (folder / name / "index.html").write_text(f"index of {name}")
+    (folder / "secret").write_text("secret")
+    options = ["--static", f"/static={folder / 'a'}", "--static", f"/more/files={folder / 'b'}"]
+    with running_servers(folder) as run:
+        command = python_command("async_wsgi.py", "--port", 0, "apps:application", *options)
+        yield run(command, cwd=TESTS).wait_started()
+
+
+@pytest.fixture
+def with_files(server_with_files, connect):
+    return connect(server_with_files)
 
 
 @pytest.mark.parametrize(
