@@ -102,7 +102,8 @@ class AccessLog:
     def flush(self):
         if self.lines:
             lines, self.lines = self.lines, []
-            self.complain(self.losses.note(self.output.write("".join(lines).encode("ascii"))))
+            if lost := self.output.write("".join(lines).encode("ascii")):
+                self.complain(self.losses.note(lost))
 
     def complain(self, count):
         if count:

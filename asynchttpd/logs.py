@@ -156,6 +156,8 @@ class Output:
             if self.torn:
                 self._send(b"\n")
                 self.torn = False
+            if self.is_file:
+                done = os.write(self.fd, lines)  # nearly always all of them
             while done < len(lines):
                 done += self._send(lines[done : self._piece_end(lines, done)])
         except OSError as error:
