@@ -31,7 +31,7 @@ NONE_SELECTED = 5  # pytest's exit status when every test is marked slow
 NOT_COPIED = (".git", ".venv", ".nox", ".pytest_cache", "__pycache__")
 
 # The tests that touch each module, those that fail soonest first. Nothing else notices what they miss.
-HANDLER = "connection limits faults handler_api fairness corpus prefork"
+HANDLER = "connection limits faults freeing handler_api fairness corpus prefork"
 ANSWER = "files file_faults conditional listing"
 WSGI = "wsgi wsgi_threads reload"
 TESTS = {
@@ -40,6 +40,7 @@ TESTS = {
     "async_wsgi": WSGI,
     "body": "limits spool connection files",
     "channel": HANDLER,
+    "chunked": "http1 patterns limits",
     "command_line": "command_line files wsgi prefork",
     "conditional": "conditional files",
     "files": f"{ANSWER} connection",
@@ -56,7 +57,9 @@ TESTS = {
     "reload": "reload",
     "running": "command_line logs accesslog files prefork",
     "scoreboard": "prefork",
+    "sockets": "command_line prefork",
     "threads": "wsgi_threads wsgi",
+    "worker": "prefork command_line",
 }
 
 SWAPS = {

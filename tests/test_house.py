@@ -9,6 +9,7 @@ import graphlib
 import sys
 from pathlib import Path
 
+import mutants
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -100,3 +101,9 @@ def test_file_and_its_classes_can_be_read_at_a_sitting(path):
     classes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
     assert [node.name for node in classes if node.end_lineno - node.lineno >= LONGEST_CLASS] == []
     assert path.stem in PROGRAMS or text.count("\n") <= LONGEST_FILE
+
+
+def test_each_part_has_tests_that_notice_its_mutants():
+    assert {*PACKAGE, *PROGRAMS} - {"__init__"} <= set(mutants.TESTS)
+    named = {name for names in mutants.TESTS.values() for name in names.split()}
+    assert named <= {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}
