@@ -136,11 +136,11 @@ def add_file_options(group):
 
 
 def add_limit_options(group):
+    # No defaults: without these options a handler keeps its own (see httpd.py).
     group.add_argument(
         "--max-body",
         type=size,
         metavar="SIZE",
-        default=1024**3,
         help="refuse larger bodies of requests; in bytes, or such as 100M or 2G; 0: no limit (default: 1G)",
     )
     group.add_argument(
@@ -154,22 +154,19 @@ def add_limit_options(group):
         "--header-timeout",
         type=positive_seconds,
         metavar="SECONDS",
-        default=10,
-        help="time for the whole head of a request (default: %(default)s)",
+        help="time for the whole head of a request (default: 10)",
     )
     group.add_argument(
         "--body-timeout",
         type=positive_seconds,
         metavar="SECONDS",
-        default=60,
-        help="time without a byte of a body, or that a body may lag behind 500 bytes a second (default: %(default)s)",
+        help="time without a byte of a body, or that a body may lag behind 500 bytes a second (default: 60)",
     )
     group.add_argument(
         "--idle-timeout",
         type=positive_seconds,
         metavar="SECONDS",
-        default=15,
-        help="time that a connection without a request is kept (default: %(default)s)",
+        help="time that a connection without a request is kept (default: 15)",
     )
 
 

@@ -56,7 +56,8 @@ def configure(handler, args):
     if args.cache is not None:
         handler.cache = f"max-age={args.cache}"
     for name in ("max_body", "header_timeout", "body_timeout", "idle_timeout"):
-        setattr(handler, name, getattr(args, name))
+        if (value := getattr(args, name)) is not None:
+            setattr(handler, name, value)
 
 
 def work(server, args, board, row, boot, ready):
