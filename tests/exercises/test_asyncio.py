@@ -14,12 +14,12 @@ def test_timeout(solution, connect):
     assert kept.get("/").status == 200
     silent.sock.settimeout(3)
     try:
-        assert silent.sock.recv(1) == b"", "nobody has asked"
+        assert silent.sock.recv(1) == b"", "the server has sent something before any request"
     except TimeoutError:
         raise AssertionError("a client that says nothing is still there after 3 s") from None
-    assert 0.9 < time.monotonic() - began < 3, "one second"
-    assert slow.sock.recv(1) == b"", "half a request is none"
-    assert connect(server).get("/").status == 200, "others are served"
+    assert 0.9 < time.monotonic() - began < 3, "the connection was not closed after a second"
+    assert slow.sock.recv(1) == b"", "a connection with half a request was not closed"
+    assert connect(server).get("/").status == 200, "other clients were not served meanwhile"
 
 
 def test_limit(solution, connect):
@@ -29,9 +29,9 @@ def test_limit(solution, connect):
     eleventh = connect(server)
     eleventh.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert [client.get("/").status for client in ten] == [200] * 10
-    assert eleventh.is_silent(), "the eleventh has to wait"
+    assert eleventh.is_silent(), "the eleventh client was served, not made to wait"
     ten[5].reset()
-    assert eleventh.read_answer().status == 200, "it is served when another has left, however that was"
+    assert eleventh.read_answer().status == 200, "the eleventh client was not served when another had left"
 
 
 def test_drain(solution, connect, tmp_path):
@@ -43,10 +43,10 @@ def test_drain(solution, connect, tmp_path):
     client.sock.recv(1000)
     server.signal(signal.SIGTERM)
     wait_until(lambda: is_refused(connect, server), "closing of the listener")
-    assert server.process.poll() is None, "an answer is under way: the server waits for its end"
-    assert len(client.read_rest()) > 29 << 20, "the answer comes whole"
-    assert idle.read_rest() == b"", "idle connections are closed"
-    assert server.wait() == 0, "exit status 0"
+    assert server.process.poll() is None, "the server ended while an answer was under way"
+    assert len(client.read_rest()) > 29 << 20, "the answer under way did not arrive whole"
+    assert idle.read_rest() == b"", "an idle connection was not closed"
+    assert server.wait() == 0, "the exit status is not 0"
 
 
 def is_refused(connect, server):

@@ -14,16 +14,16 @@ def test_full(solution, connect):
     try:
         crowd = [connect(server) for _ in range(60)]
     except ConnectionError:
-        pytest.fail("nobody listens any more")
-    assert is_served(crowd[0]), "who is in is served while others wait at the door"
+        pytest.fail("the server does not listen any more")
+    assert is_served(crowd[0]), "a connected client was not served while others waited"
     wait_until(lambda: server.descriptors() >= 20, "accepting of as many as there is room for")
     used = server.cpu_seconds()
     time.sleep(0.5)  # the time over which is measured
-    assert server.process.poll() is None, "the server lives"
-    assert server.cpu_seconds() - used < 0.25, "it does not try again and again in vain"
+    assert server.process.poll() is None, "the server has ended"
+    assert server.cpu_seconds() - used < 0.25, "the server tries to accept again and again while clients wait"
     for client in crowd[:40]:
         client.close()
-    assert is_served(crowd[-1]), "who waited is served when others have left"
+    assert is_served(crowd[-1]), "a client that waited was not served when others had left"
 
 
 def is_served(client):
@@ -41,9 +41,9 @@ def test_silent(solution, connect):
     assert kept.get("/").status == 200
     silent.sock.settimeout(4)
     try:
-        assert silent.sock.recv(1) == b"", "nobody has asked"
+        assert silent.sock.recv(1) == b"", "the server has sent something before any request"
     except TimeoutError:
         raise AssertionError("a client that says nothing is still there after 4 s") from None
-    assert 0.9 < time.monotonic() - began < 4, "one second, and one more until the loop has noticed"
-    assert slow.sock.recv(1) == b"", "half a request is none"
-    assert connect(server).get("/").status == 200, "others are served"
+    assert 0.9 < time.monotonic() - began < 4, "it was not closed after a second, and one more for the loop to notice"
+    assert slow.sock.recv(1) == b"", "a connection with half a request was not closed"
+    assert connect(server).get("/").status == 200, "other clients were not served meanwhile"

@@ -15,4 +15,4 @@ def test_robots(solution, connect, tmp_path):
     assert client.get("/").body == b"page"
     assert client.get("/robots.html").status == 404
     (root / "robots.txt").write_text("of its own")
-    assert client.get("/robots.txt").body == b"of its own", "a file of that name goes before"
+    assert client.get("/robots.txt").body == b"of its own", "the root has a robots.txt, but the answer is another one"

@@ -37,7 +37,7 @@ def test_mend(solution, connect):
     for request, text in GOOD.items():
         client.send(request)
         answer = client.read_answer()
-        assert (answer.status, answer.body) == (200, text), f"a good request: {request}"
+        assert (answer.status, answer.body) == (200, text), f"a good request was not answered as before: {request}"
     for request in AMBIGUOUS:
         client = connect(server)
         client.send(request)
@@ -46,8 +46,8 @@ def test_mend(solution, connect):
             answers = client.read_rest()
         except ConnectionResetError:  # closed before it had read all: no second answer either
             continue
-        assert answers.count(b"HTTP/1.1 ") == 1, f"one answer and no more to {request}"
-        assert answers.startswith(b"HTTP/1.1 400 "), f"400 for {request}"
+        assert answers.count(b"HTTP/1.1 ") == 1, f"not exactly one answer to {request}"
+        assert answers.startswith(b"HTTP/1.1 400 "), f"the answer is not 400 for {request}"
 
 
 def test_limits(solution, connect):
@@ -75,4 +75,4 @@ def test_digest(solution, connect):
 
     assert put(b"hello", b"hello") == 200
     assert put(b"hallo", b"hello") == 400
-    assert put(b"", b"") == 200, "the connection goes on, for the body was read to its end"
+    assert put(b"", b"") == 200, "the connection did not go on, although the body was read to its end"

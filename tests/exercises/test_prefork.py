@@ -21,10 +21,10 @@ def test_pid(solution, connect):
     wait_until(lambda: len(server.workers()) == 2, "start of two workers")
     first = ask(connect, server, "/pid")
     assert first.status == 200
-    assert int(first.body) in server.workers(), "GET /pid names a worker, not the master"
+    assert int(first.body) in server.workers(), "GET /pid does not name a worker: is it the master's id?"
     os.kill(int(first.body), signal.SIGKILL)
     wait_until(lambda: int(first.body) not in server.workers() and len(server.workers()) == 2, "its replacement")
-    assert int(ask(connect, server, "/pid").body) in server.workers(), "GET /pid names a worker that lives"
+    assert int(ask(connect, server, "/pid").body) in server.workers(), "GET /pid does not name a living worker"
     assert ask(connect, server, "/").status == 200, "GET / still serves the site"
 
 

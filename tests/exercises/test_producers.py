@@ -34,8 +34,8 @@ def test_count(solution, connect):
     slow = connect(server, receive_buffer=4096)
     slow.send(b"GET /count?10000000 HTTP/1.1\r\nHost: a\r\n\r\n")
     assert b"200" in slow.reader.readline()
-    assert client.get("/count?2").body == b"0\n1\n", "others are answered meanwhile"
-    assert largest_memory(server) - before < 16 * MIB, "a client that reads slowly fills the server's memory"
+    assert client.get("/count?2").body == b"0\n1\n", "other clients were not answered meanwhile"
+    assert largest_memory(server) - before < 16 * MIB, "a client that reads slowly has filled the server's memory"
     whole = client.get("/count?100000").body
     assert whole == b"".join(b"%d\n" % number for number in range(100_000))
 
@@ -64,7 +64,7 @@ def test_gzip(solution, connect, tmp_path):
     for name, text in texts.items():
         answer = client.get(f"/gzip/{name}")
         assert (answer.status, answer.fields.get("content-encoding")) == (200, "gzip"), name
-        assert unzipped(answer.body) == text, f"{name} is not whole"
-    assert largest_memory(server) - before < 8 * MIB, "a piece at a time, not the whole file"
+        assert unzipped(answer.body) == text, f"the text {name!r} did not arrive whole"
+    assert largest_memory(server) - before < 8 * MIB, "the server took memory for more than a piece at a time"
     assert client.get("/gzip/missing").status == 404
-    assert client.get("/short").body == b"hello\n", "without /gzip the file as it is"
+    assert client.get("/short").body == b"hello\n", "without /gzip the file did not come as it is"

@@ -17,7 +17,7 @@ def test_password(solution, connect):
     assert refused.fields["www-authenticate"].lower().startswith("basic realm=")
     for field in (basic(b"ada:machine"), basic(b"ada:engine2"), basic(b"ada"), "Authorization: Basic %%%", "A: b"):
         assert connect(server).get("/index.html", field).status == 401, field
-    assert connect(server).get("/missing").status == 401, "who may not come in is not told what is there"
+    assert connect(server).get("/missing").status == 401, "a client without the password learns whether a file exists"
     assert connect(server).get("/", "Content-Length: 0", method="PUT").status == 401, "nor what one may do"
     assert connect(server).get("/", basic(b"ada:engine")).status == 200
     assert connect(server).get("/", basic(b"ada:engine").replace("Basic", "bASIC")).status == 200, "any case (RFC 9110)"

@@ -1,6 +1,6 @@
-"""docs/files_asyncio.py, which on SIGTERM closes its listener, ends the answers under way, and then itself.
+"""docs/files_asyncio.py, but on SIGTERM it closes its listener, finishes the answers under way, and ends.
 
-A connection is idle while it waits for a request: only that wait is broken off.
+A connection is idle while it waits for a request: only this wait is cancelled.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""docs/files_asyncio.py, which serves ten connections at a time. The others wait."""
+"""docs/files_asyncio.py, but it serves ten connections at a time. The others wait."""
 
 import asyncio
 import sys

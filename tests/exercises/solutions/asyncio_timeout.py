@@ -1,6 +1,6 @@
-"""docs/files_asyncio.py, which closes a connection that has brought no whole request for a second.
+"""docs/files_asyncio.py, but it closes a connection that has sent no whole request for a second.
 
-The deadline is around the reading alone. Around the whole conversation it would cut a long answer off.
+The deadline is only around the reading. Around the whole conversation it would cut off a long answer.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""docs/files_asyncore.py, which keeps its listener when descriptors run out.
+"""docs/files_asyncore.py, but it keeps its listener when descriptors run out.
 
-With the stock module accept() fails, handle_error() closes the listener, and that is the end. Here nobody is accepted
-who would leave no descriptor for files: they wait in the kernel's queue, which costs nothing.
+With the stock module accept() fails, handle_error() closes the listener, and the server ends. Here no client is
+accepted that would leave no descriptor for files: it waits in the kernel's queue, which costs nothing.
 """
 
 import resource

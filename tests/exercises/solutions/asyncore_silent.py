@@ -1,6 +1,6 @@
-"""docs/files_asyncore.py, which closes a connection that has brought no whole request for a second.
+"""docs/files_asyncore.py, but it closes a connection that has sent no whole request for a second.
 
-asyncore knows no time. But loop() can be asked for one turn, which ends after a second at the latest; then we look.
+asyncore knows no time. But loop() can run a single turn, which ends after a second at the latest; then we look.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""PUT with a Content-Digest (RFC 9530) of SHA-256 is 200 if the body's bytes are the ones that it means, else 400.
+"""PUT with a Content-Digest (RFC 9530) of SHA-256 is 200 if the body has this digest, else 400.
 
-Framing says where a body ends. It cannot say that what arrived is what was sent.
+Framing says where a body ends. It cannot say whether the bytes that arrived are those that were sent.
 """
 
 import base64

@@ -1,6 +1,6 @@
 """A server for small forms: at most 20 fields in a head (431) and 1000 bytes of body (413), refused before they come.
 
-Both are knobs. A POST is answered with the number of bytes that came.
+Both limits can be set. A POST is answered with the number of bytes that came.
 """
 
 import httpd

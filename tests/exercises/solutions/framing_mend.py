@@ -1,4 +1,4 @@
-"""docs/lenient.py, mended: what can be read in two ways is 400 and the end of the connection.
+"""docs/lenient.py, mended: a request that can be read in two ways gets 400, and the connection is closed.
 
 After a request that was not understood nobody knows where the next one begins: so close, whatever may follow.
 """

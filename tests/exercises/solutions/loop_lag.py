@@ -1,7 +1,7 @@
-"""GET /block?MS holds the loop up for so many milliseconds; GET /lag tells how late the loop has been at most.
+"""GET /block?MS holds up the loop for that many milliseconds; GET /lag tells how late the loop has been at most.
 
-The sweep runs once a second unless something holds the loop up. So the time between two sweeps, less that second, is
-the time that something did not come back.
+The sweep runs once a second unless something holds up the loop. So the time between two sweeps, less that second, is
+the time for which a function did not return.
 """
 
 import time

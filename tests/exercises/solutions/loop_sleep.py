@@ -1,4 +1,4 @@
-"""GET /sleep/N answers after N seconds and keeps nobody else waiting.
+"""GET /sleep/N answers after N seconds, and no other client waits.
 
 Not time.sleep(): a deadline, and back to the loop. A channel that is HANDLING is not read from; when its deadline has
 passed the sweep calls handle_timeout(), up to a second late, and the answer is made then.

@@ -1,7 +1,7 @@
-"""GET /hash/N answers with PBKDF2-SHA256 of "password" (salt "salt", N rounds) in hexadecimal, and nobody waits for it.
+"""GET /hash/N answers with PBKDF2-SHA256 of "password" (salt "salt", N rounds) in hexadecimal; no other client waits.
 
-The loop must not compute for long either. A thread computes (hashlib lets other threads run meanwhile) and hands its
-result over with call_soon(): from a thread that is the only thing in the loop that may be touched.
+The loop must not compute for long. A thread computes (hashlib lets other threads run meanwhile), and passes its result
+on with call_soon(), which is all that a thread may call in the loop.
 """
 
 import functools

@@ -1,6 +1,6 @@
-"""GET /pid answers with the id of the worker that does.
+"""GET /pid answers with the id of the worker that answers.
 
-Asked for each time. At import, before the fork, os.getpid() is the master's.
+It is asked for each time: at import, before the fork, os.getpid() returns the master's.
 """
 
 import os

@@ -1,6 +1,6 @@
 """GET /motd answers with motd.txt in the root as it was when the worker started, so that HUP brings the new text.
 
-Each worker loads it after the fork, before it says that it is ready: one that cannot is never put in another's place.
+Each worker loads it after the fork, before it says that it is ready: one that cannot load it never replaces another.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """GET /status answers with a JSON list of all workers: {"pid": ..., "requests": ...}.
 
-A worker knows only itself, but the rows of all are in memory that they share since before the fork.
+A worker knows only itself, but the rows of all workers are in memory that they share.
 """
 
 import json

@@ -6,7 +6,7 @@ import httpd
 
 
 class Count:
-    """A producer: more() is called when what it gave before has left, and ends with b""."""
+    """A producer: more() is called when the piece before has left, and returns b"" at the end."""
 
     def __init__(self, count):
         self.numbers = iter(range(count))
@@ -15,7 +15,7 @@ class Count:
         return b"".join(b"%d\n" % number for number in itertools.islice(self.numbers, 1000))
 
     def close(self):
-        pass  # nothing to give back
+        pass  # nothing to free
 
 
 class Counter(httpd.AsyncHTTPRequestHandler):

@@ -9,14 +9,14 @@ GZIP = 16 + zlib.MAX_WBITS  # zlib's way to ask for the gzip format
 
 
 class GzipProducer:
-    """Hands out what another producer does, compressed."""
+    """Hands out the pieces of another producer, compressed."""
 
     def __init__(self, producer):
         self.producer = producer
         self.compressor = zlib.compressobj(wbits=GZIP)
 
     def more(self):
-        # The trap: the compressor keeps small pieces to itself, and b"" would end the answer.
+        # The trap: the compressor holds small pieces back, and b"" would end the answer.
         while self.compressor:
             if piece := self.producer.more():
                 squeezed = self.compressor.compress(piece)
@@ -38,7 +38,7 @@ class Squeezer(httpd.AsyncHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Content-Encoding", "gzip")
-        self.end_headers()  # how long it will be nobody knows yet
+        self.end_headers()  # without a length, which is not known yet
         self.push_with_producer(GzipProducer(httpd.FileProducer(os.fdopen(fd, "rb"), self.chunk_size)))
 
 

@@ -1,6 +1,6 @@
 """GET /endless answers with zeros until the client leaves; GET /open tells how many such answers are under way.
 
-A producer learns of its end, whichever it is, by close(): after b"", after an error, or when the client has gone.
+close() tells a producer of its end, whatever the cause: after b"", after an error, or when the client has left.
 """
 
 import httpd

@@ -1,6 +1,6 @@
-"""Everything behind one name and password, by the Basic scheme (RFC 7617). Only behind TLS: it is sent in the clear.
+"""One name and password for everything, by the Basic scheme (RFC 7617). Only behind TLS: it is sent in the clear.
 
-Before anything about the path: who may not come in is not told what is there.
+It is checked before the path, so that a client without the password does not learn what exists.
 """
 
 import base64
@@ -20,7 +20,7 @@ class Handler(httpd.AsyncHTTPRequestHandler):
             user = base64.b64decode(credentials.strip(), validate=True)
         except (binascii.Error, ValueError):
             user = b""
-        # Not ==, which is the faster the earlier the two differ.
+        # Not ==, which takes less time the earlier the two differ.
         if scheme.lower() != "basic" or not hmac.compare_digest(user, USER):
             raise HTTPError(401, "no password", {"WWW-Authenticate": 'Basic realm="engine"'})
         super().handle_request()

@@ -1,7 +1,7 @@
 """Each answer says in X-Request which one on its connection it is.
 
-end_headers() is the one place through which every head goes, those of errors too. The count belongs to the
-connection, so it must not be set back by reset_request().
+Every head goes through end_headers(), also those of errors. The count belongs to the connection, so reset_request()
+must not reset it.
 """
 
 import httpd

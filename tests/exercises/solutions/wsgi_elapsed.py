@@ -1,7 +1,8 @@
 """Middleware adds X-Elapsed, the milliseconds until start_response() was called, to the answers of any application.
 
 Middleware is an application to the server and a server to the application: it is called with environ and
-start_response, and hands on a start_response of its own. The fields are copied: the list is the application's.
+start_response, and passes on a start_response of its own. It copies the fields, since the list belongs to the
+application.
 """
 
 import sys
