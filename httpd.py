@@ -299,7 +299,7 @@ class HTTPChannel(Channel):
             self.unsent.append(b"0\r\n\r\n")
         self.queue_unsent()
         if self.close_connection:
-            self.uncount()
+            self.stop_counting()
         self.state = SENDING
         # An answer to GET waits for the end of the turn, when all answers leave together (ioloop.py). Others leave at
         # once: if a neighbour's application kills this worker, the client must not repeat a POST. So do answers to

@@ -73,7 +73,7 @@ class Channel(asynchat.async_chat):
     A child calls:
       wait_for_request(timeout), hold_input() -- before and after a request has come; it sets the states in between
       producer_fifo.append(bytes or a producer), initiate_send() -- to queue, and to send
-      uncount() -- after this answer the connection brings no other request
+      stop_counting() -- after this answer the connection brings no other request
       linger(), close() -- to end
     To leave alone: the other methods that asyncore calls (handle_read, handle_write, readable, writable ...).
 
@@ -259,14 +259,14 @@ class Channel(asynchat.async_chat):
         state, self.state, self.deadline = self.state, CLOSED, None
         release(asynchat.async_chat.close, self)
         self.early = self.ac_in_buffer = b""
-        release(self.uncount)
+        release(self.stop_counting)
         queued = list(self.producer_fifo)
         self.producer_fifo.clear()
         for piece in queued:
             close_producer(piece)
         release(self.closed, state)
 
-    def uncount(self):
+    def stop_counting(self):
         """Take this connection off the scoreboard: it will bring no more requests."""
         if self.counted:
             self.counted = False

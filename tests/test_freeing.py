@@ -6,12 +6,12 @@ import pytest
 from conftest import ROOT, wait_until
 
 CLOSING = {  # the functions that run while a connection closes
-    "asynchttpd/channel.py": ["close", "uncount"],
+    "asynchttpd/channel.py": ["close", "stop_counting"],
     "httpd.py": ["closed", "log_request"],
 }
 # What they call, and how to make it fail. Of the rest nothing can: it is Python's own, or only reads a value.
 FAILS = {
-    "uncount": "asynchttpd.channel:Channel.uncount",
+    "stop_counting": "asynchttpd.channel:Channel.stop_counting",
     "closed": "httpd:HTTPChannel.closed",
     "close_producer": "__main__:Numbers.close",
     "body.close": "asynchttpd.body:Body.close",
