@@ -125,7 +125,7 @@ class EventMap(dict):
         """Wait at most *timeout* seconds for events and hand them to their channels."""
         self.update_touched()
         for function in self.every_turn:
-            function()
+            self._call(function)
         if self.calls:
             timeout = 0
         limit = 1 if time.monotonic() < self.fair_until else EVENTS_PER_TURN

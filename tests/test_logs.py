@@ -127,6 +127,19 @@ def test_stuck_reader_of_stderr_holds_up_neither_workers_nor_the_stop(launch, co
     assert server.stop() == 0
 
 
+def test_stack_of_a_hung_worker_does_not_wait_for_a_stuck_reader(launch, connect):
+    """With SIGABRT the master ends a worker that hangs; faulthandler shows where it is, if it can."""
+    server, _ = launch(pipe, "stderr", "--log", "debug")
+    client = connect(server)
+    for _ in range(100):
+        assert client.get(LONG).status == 404
+    hung = [pid for pid in group_members(server.process.pid) if pid != server.process.pid]
+    os.kill(*hung, signal.SIGABRT)
+    wait_until(lambda: client.is_silent() is False, "its end", patience=5)
+    assert connect(server).get("/").status == 200
+    assert server.stop() == 0
+
+
 @pytest.mark.parametrize("kind", [pipe, unix_socket])
 def test_lines_that_a_slow_reader_has_missed_are_counted(launch, connect, kind):
     server, reader = launch(kind, "stderr", "--log", "debug")
