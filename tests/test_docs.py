@@ -142,3 +142,9 @@ def test_functions_that_a_picture_names_exist(picture):
     code = [ROOT / "httpd.py", ROOT / "async_wsgi.py", *(ROOT / "asynchttpd").glob("*.py")]
     defined = set().union(*(names_in(path) for path in code))
     assert set(re.findall(r"(\w+)\(\)", picture.read_text())) <= defined
+
+
+def test_map_shows_every_file_of_the_server():
+    parts = [path.name for path in (ROOT / "asynchttpd").glob("*.py") if path.stem != "__init__"]
+    shown = re.findall(r">(\w+\.py)<", (ROOT / "docs" / "map.svg").read_text())
+    assert sorted(shown) == sorted([*parts, "httpd.py", "async_wsgi.py"]), "run python docs/make_map.py"
