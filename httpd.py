@@ -11,7 +11,7 @@ listener.py     the listening socket: accepting, making room, draining
 producers.py    what makes a body piece by piece
 http1.py        which bytes are a request, and where it ends (RFC 9112)
 body.py         a request's body while it comes in
-files.py        from a path to an open file inside the root, and what it is
+files.py        from a path to an open file inside the root, and what it is; media.py has the types
 conditional.py  does the client have this already, and which part does it want (RFC 9110 §13, §14)
 listing.py      a folder as a page
 ioloop.py       the loop under asyncore's channels
@@ -43,6 +43,7 @@ from asynchttpd.ioloop import asyncore, loop
 from asynchttpd.listener import Listener
 from asynchttpd.producers import (
     Aborted,
+    ByteRangesProducer,
     ChunkedProducer,
     FileProducer,
     SendfileProducer,
@@ -400,9 +401,11 @@ class AsyncHTTPRequestHandler(HTTPChannel):
 
     root = "."  # folder that is served
     listing = False  # answer with a list of entries for a folder without index.html?
+    hidden = False  # serve names that begin with a dot?
     follow_symlinks = False  # serve symbolic links that lead out of the root?
     cache = "no-cache"  # Cache-Control of files: clients may keep them, but ask each time
     extra_fields = ()  # lines such as "Access-Control-Allow-Origin: *" for every answer
+    content_types = {}  # media types besides or in place of those of files.py, such as {".foo": "text/foo"}
     coding_suffixes = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}  # of precompressed siblings
     server_version = "asynchttpd"
     chunk_size = 16384  # bytes of a file that is sent with its head, or read at a time where there is no sendfile()
@@ -571,24 +574,52 @@ class AsyncHTTPRequestHandler(HTTPChannel):
 
     def send_file_head(self, fd, facts, path, coding=""):
         """Answer with the open file *fd*, as the request's conditional fields and Range ask; return as send_body()."""
+        if not files.is_sized(fd, facts):
+            return self.send_unsized(fd, path, coding)
         now = time.time()
-        etag = conditional.entity_tag(facts.st_size, facts.st_mtime_ns, coding)
-        status, start, stop = conditional.select_part(
-            self.command, self.headers, etag, facts.st_mtime, facts.st_size, now
-        )
+        etag, mtime = files.validators(facts, coding, now)
+        status, parts = conditional.select_parts(self.command, self.headers, etag, mtime, facts.st_size, now)
         if status >= 400:
             os.close(fd)
             unsatisfied = {"Content-Range": conditional.unsatisfied_range(facts.st_size)} if status == 416 else {}
             raise HTTPError(status, "precondition or range", unsatisfied)
         self.send_response(status)
-        self.head.append(files.file_fields(etag, files.last_modified(facts.st_mtime, int(now)), self.cache))
-        if status != 304:
-            self.head.append(files.type_fields("." + path.rpartition(".")[2], coding))
-            self.send_length(stop - start)
+        self.head.append(files.file_fields(etag, files.last_modified(mtime, int(now)), self.cache))
+        if status == 304:
+            os.close(fd)
+            self.end_headers()
+            return None
+        self.head.append("X-Content-Type-Options: nosniff\r\nAccept-Ranges: bytes")
+        if len(parts) > 1:
+            return self.send_parts(fd, parts, facts.st_size, self.type_fields(path, coding))
+        [(start, stop)] = parts
+        self.head.append(self.type_fields(path, coding))
+        self.send_length(stop - start)
         if status == 206:
             self.send_header("Content-Range", conditional.content_range(start, stop, facts.st_size))
         self.end_headers()
         return self.send_body(fd, start, stop)
+
+    def type_fields(self, path, coding):
+        suffix = files.suffix_of(path)
+        return files.type_fields(suffix, coding, self.content_types.get(suffix))
+
+    def send_parts(self, fd, parts, size, type_fields):
+        """Send the rest of the head for several ranges of the open file *fd*; return their producer."""
+        producer = ByteRangesProducer(open(fd, "rb", buffering=0), parts, size, type_fields, self.chunk_size)
+        self.send_header("Content-Type", f"multipart/byteranges; boundary={producer.boundary}")
+        self.send_length(producer.length)
+        self.end_headers()
+        return producer
+
+    def send_unsized(self, fd, path, coding):
+        """Send the head for a file of a length that only reading tells, without validators; return its producer."""
+        self.send_response(200)
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.head.append(self.type_fields(path, coding))
+        self.end_headers()
+        return FileProducer(open(fd, "rb", buffering=0), self.chunk_size)
 
     def send_body(self, fd, start, stop):
         """Send bytes *start* to *stop* of the open file *fd*, and close it; if they are many, return a producer."""
@@ -614,7 +645,7 @@ class AsyncHTTPRequestHandler(HTTPChannel):
     def translate_path(self, path):
         """Return the file system path for the target *path*; that of a folder ends in "/". Raise HTTPError 404."""
         path = files.url_path(path)
-        if "/." in "/" + path.removeprefix("/.well-known/"):
+        if not self.hidden and "/." in "/" + path.removeprefix("/.well-known/"):
             raise HTTPError(404, "hidden file")
         return self.root + path
 
@@ -665,7 +696,7 @@ class AsyncHTTPRequestHandler(HTTPChannel):
 
     def is_listed(self, folder, entry):
         """Tell whether a listing of *folder* may show *entry* (an os.DirEntry): nothing hidden, no link out."""
-        if entry.name.startswith(".") or not (entry.is_file() or entry.is_dir()):
+        if (entry.name.startswith(".") and not self.hidden) or not (entry.is_file() or entry.is_dir()):
             return False
         if self.follow_symlinks or not entry.is_symlink():
             return True

@@ -6,6 +6,7 @@ Not here: the options that only applications have (async_wsgi.py), and what is d
 import argparse
 import functools
 import os
+import re
 import sys
 
 from asynchttpd import __version__, accesslog, http1
@@ -121,6 +122,20 @@ def add_file_options(group):
         "--cache", type=seconds, metavar="SECONDS", help="let clients keep files for so long without asking again"
     )
     group.add_argument(
+        "--hidden",
+        action="store_true",
+        help="also serve names that begin with a dot, be they secrets; else they are 404",
+    )
+    group.add_argument(
+        "--type",
+        dest="content_types",
+        metavar="'.SUFFIX=MEDIA/TYPE'",
+        type=content_type,
+        action="append",
+        default=[],
+        help="send this Content-Type for files with that suffix; may be repeated",
+    )
+    group.add_argument(
         "--follow-symlinks", action="store_true", help="also serve symbolic links that lead out of the root"
     )
     group.add_argument(
@@ -188,6 +203,13 @@ def add_log_options(group):
         default="combined",
         help="format of the access log (default: %(default)s)",
     )
+
+
+def content_type(text):
+    suffix, _, media_type = text.partition("=")
+    if not re.fullmatch(r"\.[^./]+", suffix) or not re.fullmatch(rf"{http1.TOKEN}/{http1.TOKEN}(;[ -~]+)?", media_type):
+        raise argparse.ArgumentTypeError(f"not of the form .suffix=media/type: {text!r}")
+    return suffix.lower(), media_type
 
 
 def extra_field(text):

@@ -1,7 +1,7 @@
 """Validators, preconditions, ranges and content codings (RFC 9110 sections 8.8, 12.5.3, 13 and 14).
 
 Values in, decisions out: this module reads no file and no clock, and sends nothing.
-To serve a file, call entity_tag, last_modified and select_part; the other functions are how these decide.
+To serve a file, call entity_tag, last_modified and select_parts; the other functions are how these decide.
 
 *fields* maps lower-case field names to text decoded as latin-1, several lines of one field joined by ", ".
 *etag* is a strong entity tag; *mtime* and *now* are seconds since 1970. Byte ranges are half-open,
@@ -35,7 +35,8 @@ ASCTIME_DATE = f"{DAY} {MONTH} (?P<day>[0-9 ][0-9]) {CLOCK} (?P<year>[0-9]{{4}})
 TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 TAGS = re.compile(TAG)
 TAG_LIST = re.compile(rf"[ \t,]*{TAG}(?:[ \t]*,[ \t,]*{TAG})*[ \t,]*")
-BYTE_RANGE = re.compile("bytes=([0-9]*)-([0-9]*)", re.ASCII | re.IGNORECASE)
+RANGES_LIMIT = 16  # ranges of one request; above it the whole file is sent
+RANGE = re.compile("([0-9]*)-([0-9]*)")
 CODINGS = re.compile(
     r"(?:\A|(?<=,))[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*"
     r"(?:;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*)?(?=,|\Z)"
@@ -46,27 +47,29 @@ class RangeNotSatisfiable(Exception):
     """Nothing of the range lies inside the representation (RFC 9110 section 15.5.17)."""
 
 
-def select_part(method: str, fields: Fields, etag: str, mtime: float, size: int, now: float) -> tuple[int, int, int]:
-    """Return (status, start, stop): how to answer a request for a file of *size* bytes, and with which of them.
+def select_parts(
+    method: str, fields: Fields, etag: str, mtime: float, size: int, now: float
+) -> tuple[int, list[tuple[int, int]]]:
+    """Return (status, ranges): how to answer a request for a file of *size* bytes, and with which of them.
 
-    200 is all of them, 206 those from start to stop; 304, 412 and 416 send none of them. Ask only when
-    the answer would be 200 without these fields (RFC 9110 section 13.2.1).
+    200 is all of them, 206 one or more ranges; 304, 412 and 416 send none. Ask only when the answer would be
+    200 without these fields (RFC 9110 section 13.2.1).
 
-    >>> select_part("GET", {}, '"v1"', 0, 1000, now=60)
-    (200, 0, 1000)
-    >>> select_part("GET", {"range": "bytes=900-"}, '"v1"', 0, 1000, now=60)
-    (206, 900, 1000)
+    >>> select_parts("GET", {}, '"v1"', 0, 1000, now=60)
+    (200, [(0, 1000)])
+    >>> select_parts("GET", {"range": "bytes=900-, 0-9"}, '"v1"', 0, 1000, now=60)
+    (206, [(900, 1000), (0, 10)])
     """
     if fields.keys().isdisjoint(("if-none-match", "if-modified-since", "range", "if-match", "if-unmodified-since")):
-        return 200, 0, size  # nearly every request: no need to ask each function below
+        return 200, [(0, size)]  # nearly every request: no need to ask each function below
     status = evaluate_preconditions(method, fields, etag, mtime, now)
     if status != 200:
-        return status, 0, 0
+        return status, []
     try:
-        part = requested_range(method, fields, etag, mtime, size, now)
+        parts = requested_ranges(method, fields, etag, mtime, size, now)
     except RangeNotSatisfiable:
-        return 416, 0, 0
-    return (206, *part) if part else (200, 0, size)
+        return 416, []
+    return (206, parts) if parts else (200, [(0, size)])
 
 
 def evaluate_preconditions(method: str, fields: Fields, etag: str, mtime: float, now: float) -> int:
@@ -106,22 +109,22 @@ def modified_since(field: str | None, mtime: float, now: float) -> bool | None:
     return None if date is None or modified is None else modified > date
 
 
-def requested_range(
+def requested_ranges(
     method: str, fields: Fields, etag: str, mtime: float, size: int, now: float
-) -> tuple[int, int] | None:
-    """Return the range to send, or None for everything; raise RangeNotSatisfiable as parse_range does.
+) -> list[tuple[int, int]]:
+    """Return the ranges to send, none for everything; raise RangeNotSatisfiable as parse_ranges does.
 
     Only GET has ranges (RFC 9110 section 14.2): HEAD tells of the whole file. When If-Range is not the
     present state of the file, the part that the client has is of another one: send everything.
 
-    >>> requested_range("GET", {"range": "bytes=0-9", "if-range": '"v1"'}, '"v1"', 0, 1000, now=60)
-    (0, 10)
+    >>> requested_ranges("GET", {"range": "bytes=0-9", "if-range": '"v1"'}, '"v1"', 0, 1000, now=60)
+    [(0, 10)]
     """
     if method != "GET" or "range" not in fields:
-        return None
+        return []
     if "if-range" in fields and not is_current(fields["if-range"], etag, mtime, now):
-        return None
-    return parse_range(fields["range"], size)
+        return []
+    return parse_ranges(fields["range"], size)
 
 
 def is_current(validator: str, etag: str, mtime: float, now: float) -> bool:
@@ -133,35 +136,63 @@ def is_current(validator: str, etag: str, mtime: float, now: float) -> bool:
     return date is not None and date == whole_seconds(mtime) and now >= date + 1
 
 
-def parse_range(field: str, size: int) -> tuple[int, int] | None:
-    """Return the half-open byte range (start, stop) that *field* asks for.
+def parse_ranges(field: str, size: int) -> list[tuple[int, int]]:
+    """Return the half-open byte ranges (start, stop) that *field* asks for, merged where they touch or overlap.
 
-    field -- value of a Range field, such as "bytes=0-99" (RFC 9110 section 14.2)
+    field -- value of a Range field, such as "bytes=0-99, -5" (RFC 9110 section 14.2)
     size  -- length of the representation in bytes, >= 0
 
-    None means "ignore the field and send everything": unknown unit, more than one range, bad syntax, or
-    the tail of an empty file, which Content-Range cannot express. Raise RangeNotSatisfiable when
-    nothing of the range lies inside the representation (the response is then 416).
+    So no byte is sent twice. None at all means "ignore the field and send everything": unknown unit, bad syntax,
+    more than RANGES_LIMIT ranges, or the tail of an empty file, which Content-Range cannot express. Raise
+    RangeNotSatisfiable when nothing of any range lies inside the representation (the response is then 416).
 
-    >>> parse_range("bytes=0-99", 1000)
-    (0, 100)
-    >>> parse_range("bytes=-5", 1000)
-    (995, 1000)
+    >>> parse_ranges("bytes=0-99,90-109", 1000)
+    [(0, 110)]
+    >>> parse_ranges("bytes=-5,0-0", 1000)
+    [(995, 1000), (0, 1)]
     """
-    wanted = BYTE_RANGE.fullmatch(field)
+    unit, _, text = field.partition("=")
+    specs = [spec for member in text.split(",") if (spec := member.strip(" \t"))]
+    if unit.lower() != "bytes" or not 0 < len(specs) <= RANGES_LIMIT:
+        return []
+    try:
+        ranges = [(start, stop) for start, stop in (parse_range(spec, size) for spec in specs) if start < stop]
+    except ValueError:
+        return []
+    if not ranges:
+        raise RangeNotSatisfiable
+    return merged(ranges)
+
+
+def parse_range(spec: str, size: int) -> tuple[int, int]:
+    """Return the (start, stop) that "0-99", "900-" or "-5" means; start >= stop: nothing of it lies inside.
+
+    Raise ValueError for bad syntax, and for the tail of an empty file.
+    """
+    wanted = RANGE.fullmatch(spec)
     if not wanted:
-        return None
+        raise ValueError(f"no range: {spec!r}")
     # Twenty digits are past the end of every file, and int() raises ValueError on thousands of them.
     first, last = (int(digits.lstrip("0")[:20] or "0") if digits else None for digits in wanted.groups())
     if first is None:
-        if last == 0:
-            raise RangeNotSatisfiable
-        return (max(size - last, 0), size) if last and size else None
+        if last is None or (last and not size):
+            raise ValueError(f"no bytes: {spec!r}")
+        return max(size - last, 0), size
     if last is not None and last < first:
-        return None
-    if first >= size:
-        raise RangeNotSatisfiable
+        raise ValueError(f"ends before it begins: {spec!r}")
     return first, size if last is None else min(last + 1, size)
+
+
+def merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return *ranges* without those that touch or overlap, in the order asked for (RFC 9110 section 15.3.7.2)."""
+    blocks: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if blocks and start <= blocks[-1][1]:
+            blocks[-1] = (blocks[-1][0], max(blocks[-1][1], stop))
+        else:
+            blocks.append((start, stop))
+    starts = [start for start, _ in ranges]
+    return sorted(blocks, key=lambda block: [block[0] <= start < block[1] for start in starts].index(True))
 
 
 def content_range(start: int, stop: int, size: int) -> str:
@@ -174,17 +205,19 @@ def unsatisfied_range(size: int) -> str:
     return f"bytes */{size}"
 
 
-def entity_tag(size: int, mtime_ns: int, coding: str = "") -> str:
+def entity_tag(size: int, mtime_ns: int, coding: str = "", inode: int | None = None) -> str:
     """Return the strong entity tag of a file's bytes (RFC 9110 section 8.8.3).
 
-    No inode, so that copies of a site agree; *coding* keeps a precompressed sibling apart in any case.
+    No inode, so that copies of a site agree, but for a file whose time says nothing: then the time is that of its
+    last change of any kind. *coding* keeps a precompressed sibling apart in any case.
     Known hole: rewritten with the same length within one tick of the file system's clock (some
     milliseconds on Linux), a file keeps its tag.
 
     >>> entity_tag(1000, 1700000000123456789)
     '"17979cfe3d85cd15-3e8"'
     """
-    return f'"{mtime_ns:x}-{size:x}{coding and "-"}{coding}"'
+    which = "" if inode is None else f"{inode:x}-"
+    return f'"{which}{mtime_ns:x}-{size:x}{coding and "-"}{coding}"'
 
 
 def last_modified(mtime: float, now: float) -> str | None:

@@ -8,39 +8,16 @@ Not here: what is answered (httpd.py), and which part of the file (conditional.p
 
 import errno
 import functools
+import math
 import os
 import stat
+import time
 
-from asynchttpd import conditional, http1
+from asynchttpd import conditional, http1, media
 from asynchttpd.http1 import HTTPError
 
-CONTENT_TYPES = {
-    ".css": "text/css",
-    ".gif": "image/gif",
-    ".htm": "text/html",
-    ".html": "text/html",
-    ".gz": "application/gzip",
-    ".ico": "image/vnd.microsoft.icon",
-    ".jpeg": "image/jpeg",
-    ".jpg": "image/jpeg",
-    ".js": "text/javascript",
-    ".json": "application/json",
-    ".md": "text/markdown",
-    ".mjs": "text/javascript",
-    ".mp3": "audio/mpeg",
-    ".mp4": "video/mp4",
-    ".pdf": "application/pdf",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-    ".swf": "application/x-shockwave-flash",
-    ".txt": "text/plain",
-    ".wasm": "application/wasm",
-    ".webm": "video/webm",
-    ".webp": "image/webp",
-    ".woff2": "font/woff2",
-    ".xml": "application/xml",
-    ".zip": "application/zip",
-}
+FIXED_TIMES = 315619200  # 1980-01-02: before it a time was set by a tool (Nix, git archive, zip) and says nothing
+SETTLED = 0.1  # seconds after a change in which the next one may get the same time from the file system
 
 # What no URI has but clients send (http1.py): we encode it in a Location.
 NO_URI = {ord(character): f"%{ord(character):02X}" for character in '"<>\\^`{|}'}
@@ -156,17 +133,42 @@ def file_fields(etag, modified, cache):
     return "\r\n".join(fields)
 
 
-@functools.lru_cache(maxsize=1024)
-def type_fields(suffix, coding):
-    """Return the fields that tell what a file is, from the suffix of its name and its content coding."""
-    suffix = suffix.lower()
-    media_type = CONTENT_TYPES.get(suffix)
-    if media_type is None:
-        import mimetypes
+def validators(facts, coding, now):
+    """Return (entity tag, seconds of the last modification) of a file from its os.fstat().
 
-        # Python's built-in table, never the system's: answers must not depend on the host.
-        media_type = mimetypes.types_map.get(suffix, "application/octet-stream")
-    fields = [f"Content-Type: {media_type}", "X-Content-Type-Options: nosniff", "Accept-Ranges: bytes"]
-    if coding:
-        fields.append(f"Content-Encoding: {coding}")
+    A time that tools have set to the same for all files is none, and is NaN. Then the tag is made of what nobody can
+    set: inode and time of the last change. Just changed, the tag is for this answer only.
+    """
+    if facts.st_mtime >= FIXED_TIMES:
+        return conditional.entity_tag(facts.st_size, facts.st_mtime_ns, coding), facts.st_mtime
+    changed = facts.st_ctime_ns if now - facts.st_ctime > SETTLED else time.time_ns()
+    return conditional.entity_tag(facts.st_size, changed, coding, facts.st_ino), math.nan
+
+
+def is_sized(fd, facts):
+    """Tell whether the open file *fd* is as long as the system says. Those of /proc and /sys are not.
+
+    Only where it occupies no block, as they and empty files do, is there a look at its end.
+    """
+    size = facts.st_size
+    return facts.st_blocks > 0 or len(os.pread(fd, 2, max(size - 1, 0))) == min(size, 1)
+
+
+def suffix_of(path):
+    """Return what tells the type of the file at *path*: ".html", or the whole name when it has no suffix."""
+    name = path.rpartition("/")[2].lower()
+    _, dot, suffix = name.rpartition(".")
+    return dot + suffix
+
+
+@functools.lru_cache(maxsize=1024)
+def type_fields(suffix, coding, given=None):
+    """Return the fields that tell what a file is, from its suffix_of() and its content coding.
+
+    given -- the type that the operator wants for this suffix, sent as it is
+    """
+    fields = [f"Content-Type: {given or media.media_type(suffix)}"]
+    codings = ["gzip"] * (suffix == ".svgz") + [coding] * bool(coding)
+    if codings:
+        fields.append(f"Content-Encoding: {', '.join(codings)}")
     return "\r\n".join(fields)

@@ -7,7 +7,10 @@ Not here: when a piece is asked for, and how it is sent (channel.py).
 """
 
 import logging
+import os
 import sys
+
+from asynchttpd.conditional import content_range
 
 HAS_SENDFILE = sys.platform == "linux"  # elsewhere os.sendfile() differs, and files are read in pieces
 
@@ -58,6 +61,46 @@ class SendfileProducer(FileProducer):
 
 def goes_by_sendfile(producer):
     return isinstance(producer, SendfileProducer) and producer.by_sendfile and producer.left
+
+
+class ByteRangesProducer:
+    """Hands out several ranges of an open *file*, each behind a head of its own (RFC 9110 §14.6).
+
+    file -- closed by close()
+    parts -- the ranges, half-open
+    size -- bytes of the whole file
+    fields -- lines for each head: what the file is
+    boundary, length -- what stands between the ranges, and bytes in all: for the head of the answer
+    """
+
+    def __init__(self, file, parts, size, fields, chunk_size):
+        self.file, self.chunk_size = file, chunk_size
+        self.boundary = os.urandom(16).hex()  # nobody who writes a file can have put it there
+        heads = [
+            f"\r\n--{self.boundary}\r\n{fields}\r\nContent-Range: {content_range(start, stop, size)}\r\n\r\n".encode()
+            for start, stop in parts
+        ]
+        end = f"\r\n--{self.boundary}--\r\n".encode()
+        self.length = sum(map(len, heads)) + sum(stop - start for start, stop in parts) + len(end)
+        self.pieces = self.make_pieces(heads, parts, end)
+
+    def make_pieces(self, heads, parts, end):
+        for head, (start, stop) in zip(heads, parts, strict=True):
+            self.file.seek(start)
+            part = FileProducer(self.file, self.chunk_size, stop - start)
+            yield head
+            yield from iter(part.more, b"")
+        yield end
+
+    def more(self):
+        """Return the next pieces, together, since ranges may be tiny; b"" after the last."""
+        data = b""
+        while len(data) < self.chunk_size and (piece := next(self.pieces, b"")):
+            data += piece
+        return data
+
+    def close(self):
+        self.file.close()
 
 
 class ChunkedProducer:

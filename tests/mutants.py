@@ -49,6 +49,7 @@ TESTS = {
     "ioloop": "ioloop connection fairness faults",
     "listener": "limits faults fairness connection prefork",
     "listing": "listing",
+    "media": "files",
     "logs": "logs accesslog command_line",
     "loading": "wsgi reload command_line prefork",
     "prefork": "prefork command_line",

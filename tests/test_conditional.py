@@ -3,6 +3,7 @@
 import calendar
 import doctest
 import email.utils
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -19,10 +20,10 @@ from asynchttpd.conditional import (
     http_date,
     last_modified,
     parse_http_date,
-    parse_range,
+    parse_ranges,
     preferred_codings,
-    requested_range,
-    select_part,
+    requested_ranges,
+    select_parts,
     unsatisfied_range,
 )
 
@@ -341,18 +342,46 @@ def test_order_of_evaluation(fields, status):
     ],
 )
 def test_single_range(field, part):
-    assert parse_range(field, SIZE) == part
+    assert parse_ranges(field, SIZE) == [part]
+
+
+@pytest.mark.parametrize(
+    ("field", "parts"),
+    [
+        # The examples of RFC 9110 section 14.1.2.
+        ("bytes=0-0,-1", [(0, 1), (9999, 10000)]),
+        ("bytes= 0-999, 4500-5499, -1000", [(0, 1000), (4500, 5500), (9000, 10000)]),
+        ("bytes=500-600,601-999", [(500, 1000)]),
+        ("bytes=500-700,601-999", [(500, 1000)]),
+        # In the order asked for; a merged one where the first of it was.
+        ("bytes=100-109,0-9", [(100, 110), (0, 10)]),
+        ("bytes=10-20,50-60,5-9,0-0", [(5, 21), (50, 61), (0, 1)]),
+        ("bytes=0-,0-", [(0, 10000)]),
+        ("bytes=-1,0-", [(0, 10000)]),
+        ("bytes=5-5,0-,7-7", [(0, 10000)]),
+        # What lies outside is left out, empty members are passed over.
+        ("bytes=0-9,10000-", [(0, 10)]),
+        ("bytes=-0,20000-30000,5-", [(5, 10000)]),
+        ("bytes=,0-0,\t, 2-2 ,,", [(0, 1), (2, 3)]),
+        ("bytes=" + ",".join(f"{n}-{n}" for n in range(0, 32, 2)), [(n, n + 1) for n in range(0, 32, 2)]),
+    ],
+)
+def test_several_ranges(field, parts):
+    assert parse_ranges(field, SIZE) == parts
 
 
 @pytest.mark.parametrize(
     "field",
     [
-        "bytes=0-0,-1",
-        "bytes= 0-0, 4500-5499, -1",
+        "bytes=" + ",".join(f"{n}-{n}" for n in range(0, 34, 2)),
+        "bytes=" + "0-0," * 17,
+        "bytes=0-0,5-2",
+        "bytes=0-0,5",
+        "bytes=0-0;5-5",
+        "bytes=0-0\xa0,5-5",
+        "bytes=,, ,",
         "bytes=0-," + ",".join(f"5-{last}" for last in range(1300)),
         "bytes=" + ",".join(f"{n}-{n}" for n in range(0, 2000, 2)),
-        "bytes=-9223372036854775608,-9223372036854775608",
-        "bytes=99999-,99999-",
         "bytes=5-2",
         "bytes=99999-2",
         "bytes=\xb2-5",
@@ -380,7 +409,7 @@ def test_single_range(field, part):
     ],
 )
 def test_any_other_range_field_is_ignored(field):
-    assert parse_range(field, SIZE) is None
+    assert parse_ranges(field, SIZE) == []
 
 
 @pytest.mark.parametrize(
@@ -388,6 +417,8 @@ def test_any_other_range_field_is_ignored(field):
     [
         "bytes=10000-",
         "bytes=10000-10001",
+        "bytes=99999-,99999-",
+        "bytes=-0, 10000-",
         "bytes=-0",
         "bytes=-000",
         "bytes=" + "9" * 5000 + "-",
@@ -396,53 +427,71 @@ def test_any_other_range_field_is_ignored(field):
 )
 def test_range_outside_the_file_is_unsatisfiable(field):
     with pytest.raises(RangeNotSatisfiable):
-        parse_range(field, SIZE)
+        parse_ranges(field, SIZE)
 
 
 def test_empty_file_has_no_bytes_to_give():
     for field in ("bytes=0-", "bytes=0-0", "bytes=-0"):
         with pytest.raises(RangeNotSatisfiable):
-            parse_range(field, 0)
-    assert parse_range("bytes=-5", 0) is None
+            parse_ranges(field, 0)
+    assert parse_ranges("bytes=-5", 0) == parse_ranges("bytes=-0,-5", 0) == []
 
 
 range_like = st.builds("bytes={}-{}".format, *[st.one_of(st.just(""), st.integers(0, 60), st.integers(0))] * 2)
 latin_1 = st.text(st.characters(max_codepoint=255))
 
 
-@given(st.one_of(range_like, st.builds("bytes={}".format, latin_1), latin_1, st.text()), st.integers(0, 50))
-def test_range_is_never_empty_and_lies_inside_the_file(field, size):
+ranges_like = st.lists(range_like.map(lambda text: text.removeprefix("bytes=")), max_size=18).map(",".join)
+
+
+@given(
+    st.one_of(range_like, st.builds("bytes={}".format, latin_1 | ranges_like), latin_1, st.text()), st.integers(0, 50)
+)
+def test_ranges_are_never_empty_lie_inside_the_file_and_never_touch(field, size):
     try:
-        part = parse_range(field, size)
+        parts = parse_ranges(field, size)
     except RangeNotSatisfiable:
         return
-    assert part is None or 0 <= part[0] < part[1] <= size
+    assert len(parts) <= 16
+    assert all(0 <= start < stop <= size for start, stop in parts)
+    assert all(stop < start for (_, stop), (start, _) in itertools.pairwise(sorted(parts)))
 
 
-@given(st.binary(min_size=1, max_size=50), st.integers(0, 60), st.integers(0, 60))
-def test_range_picks_the_bytes_that_the_wire_means(body, first, last):
-    def pick(field):
-        try:
-            part = parse_range(field, len(body))
-        except RangeNotSatisfiable:
-            return b""
-        return None if part is None else body[slice(*part)]
+specs = st.tuples(st.none() | st.integers(0, 60), st.none() | st.integers(0, 60))
 
-    assert pick(f"bytes={first}-{last}") == (body[first : last + 1] if first <= last else None)
-    assert pick(f"bytes={first}-") == body[first:]
-    assert pick(f"bytes=-{last}") == (body[-last:] if last else b"")
+
+@given(st.binary(min_size=1, max_size=50), st.lists(specs, min_size=1, max_size=16))
+def test_ranges_pick_the_bytes_that_the_wire_means(body, wanted):
+    def pick(first, last):
+        if first is None:
+            return range(max(len(body) - last, 0), len(body))
+        return range(first, min(len(body), len(body) if last is None else last + 1))
+
+    def write(bound):
+        return "" if bound is None else str(bound)
+
+    field = "bytes=" + ", ".join(f"{write(first)}-{write(last)}" for first, last in wanted)
+    if any(first is last is None or (None not in (first, last) and last < first) for first, last in wanted):
+        assert parse_ranges(field, len(body)) == []
+        return
+    expected = {place for first, last in wanted for place in pick(first, last)}
+    if expected:
+        assert {place for part in parse_ranges(field, len(body)) for place in range(*part)} == expected
+    else:
+        with pytest.raises(RangeNotSatisfiable):
+            parse_ranges(field, len(body))
 
 
 def test_range_is_for_get_only():
     fields = {"range": "bytes=0-9"}
-    ranges = [requested_range(m, fields, ETAG, MTIME, SIZE, NOW) for m in ("GET", "HEAD", "POST", "get")]
-    assert ranges == [(0, 10), None, None, None]
+    ranges = [requested_ranges(m, fields, ETAG, MTIME, SIZE, NOW) for m in ("GET", "HEAD", "POST", "get")]
+    assert ranges == [[(0, 10)], [], [], []]
 
 
 @pytest.mark.parametrize("if_range", [ETAG, IMF_FIXDATE, RFC_850, ASCTIME])
 def test_if_range_that_holds_gives_the_part(if_range):
     fields = {"range": "bytes=0-9", "if-range": if_range}
-    assert requested_range("GET", fields, ETAG, MTIME + 0.5, SIZE, NOW) == (0, 10)
+    assert requested_ranges("GET", fields, ETAG, MTIME + 0.5, SIZE, NOW) == [(0, 10)]
 
 
 @pytest.mark.parametrize(
@@ -451,22 +500,22 @@ def test_if_range_that_holds_gives_the_part(if_range):
 def test_if_range_that_does_not_hold_gives_the_whole(if_range):
     fields = {"range": "bytes=0-9", "if-range": if_range}
     for mtime in (MTIME, -(2**63), 2**63, float("nan")):
-        assert requested_range("GET", fields, ETAG, mtime, SIZE, NOW) is None
+        assert requested_ranges("GET", fields, ETAG, mtime, SIZE, NOW) == []
 
 
 def test_if_range_that_does_not_hold_hides_an_unsatisfiable_range():
     fields = {"range": "bytes=99999-", "if-range": '"other"'}
-    assert requested_range("GET", fields, ETAG, MTIME, SIZE, NOW) is None
+    assert requested_ranges("GET", fields, ETAG, MTIME, SIZE, NOW) == []
 
 
 def test_if_range_date_is_weak_until_its_second_is_over():
     fields = {"range": "bytes=0-9", "if-range": IMF_FIXDATE}
     nows = (MTIME - 1, MTIME, MTIME + 0.9, MTIME + 1)
-    assert [requested_range("GET", fields, ETAG, MTIME + 0.3, SIZE, now) for now in nows] == [None, None, None, (0, 10)]
+    assert [requested_ranges("GET", fields, ETAG, MTIME + 0.3, SIZE, now) for now in nows] == [[], [], [], [(0, 10)]]
 
 
 def test_if_range_without_range_means_nothing():
-    assert select_part("GET", {"if-range": '"other"'}, ETAG, MTIME, SIZE, NOW) == (200, 0, SIZE)
+    assert select_parts("GET", {"if-range": '"other"'}, ETAG, MTIME, SIZE, NOW) == (200, [(0, SIZE)])
 
 
 def test_content_range_is_inclusive_on_the_wire():
@@ -482,26 +531,26 @@ def test_content_range_is_inclusive_on_the_wire():
 @pytest.mark.parametrize(
     ("method", "fields", "answer"),
     [
-        ("GET", {}, (200, 0, SIZE)),
-        ("GET", {"host": "a", "accept": "*/*"}, (200, 0, SIZE)),
-        ("GET", {"range": "bytes=0-9"}, (206, 0, 10)),
-        ("GET", {"range": "bytes=0-"}, (206, 0, SIZE)),
-        ("GET", {"range": "bytes=0-1,3-4"}, (200, 0, SIZE)),
-        ("GET", {"range": "bytes=10000-"}, (416, 0, 0)),
-        ("HEAD", {"range": "bytes=0-9"}, (200, 0, SIZE)),
-        ("HEAD", {"range": "bytes=10000-"}, (200, 0, SIZE)),
-        ("GET", {"range": "bytes=0-9", "if-none-match": ETAG}, (304, 0, 0)),
-        ("GET", {"range": "bytes=10000-", "if-match": '"other"'}, (412, 0, 0)),
-        ("GET", {"range": "bytes=0-9", "if-match": ETAG, "if-range": ETAG}, (206, 0, 10)),
-        ("GET", {"range": "bytes=0-9", "if-range": '"other"'}, (200, 0, SIZE)),
-        ("HEAD", {"if-modified-since": IMF_FIXDATE}, (304, 0, 0)),
-        ("GET", {"if-unmodified-since": EARLIER}, (412, 0, 0)),
-        ("GET", {"if-match": '"other"'}, (412, 0, 0)),
-        ("GET", {"if-none-match": "*"}, (304, 0, 0)),
+        ("GET", {}, (200, [(0, SIZE)])),
+        ("GET", {"host": "a", "accept": "*/*"}, (200, [(0, SIZE)])),
+        ("GET", {"range": "bytes=0-9"}, (206, [(0, 10)])),
+        ("GET", {"range": "bytes=0-"}, (206, [(0, SIZE)])),
+        ("GET", {"range": "bytes=0-1,3-4"}, (206, [(0, 2), (3, 5)])),
+        ("GET", {"range": "bytes=10000-"}, (416, [])),
+        ("HEAD", {"range": "bytes=0-9"}, (200, [(0, SIZE)])),
+        ("HEAD", {"range": "bytes=10000-"}, (200, [(0, SIZE)])),
+        ("GET", {"range": "bytes=0-9", "if-none-match": ETAG}, (304, [])),
+        ("GET", {"range": "bytes=10000-", "if-match": '"other"'}, (412, [])),
+        ("GET", {"range": "bytes=0-9", "if-match": ETAG, "if-range": ETAG}, (206, [(0, 10)])),
+        ("GET", {"range": "bytes=0-9", "if-range": '"other"'}, (200, [(0, SIZE)])),
+        ("HEAD", {"if-modified-since": IMF_FIXDATE}, (304, [])),
+        ("GET", {"if-unmodified-since": EARLIER}, (412, [])),
+        ("GET", {"if-match": '"other"'}, (412, [])),
+        ("GET", {"if-none-match": "*"}, (304, [])),
     ],
 )
-def test_select_part(method, fields, answer):
-    assert select_part(method, fields, ETAG, MTIME, SIZE, NOW) == answer
+def test_select_parts(method, fields, answer):
+    assert select_parts(method, fields, ETAG, MTIME, SIZE, NOW) == answer
 
 
 NAMES = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"]
@@ -511,9 +560,10 @@ mtimes = st.one_of(st.integers(-(2**63), 2**63), st.floats())
 
 @given(st.sampled_from(["GET", "HEAD", "PUT"]), st.dictionaries(st.sampled_from(NAMES), values), mtimes)
 def test_no_field_and_no_mtime_can_raise(method, fields, mtime):
-    status, start, stop = select_part(method, fields, ETAG, mtime, SIZE, NOW)
+    status, parts = select_parts(method, fields, ETAG, mtime, SIZE, NOW)
     assert status in (200, 206, 304, 412, 416)
-    assert (start, stop) == (0, SIZE) if status == 200 else 0 <= start <= stop <= SIZE
+    assert parts == [(0, SIZE)] if status == 200 else all(0 <= start < stop <= SIZE for start, stop in parts)
+    assert bool(parts) == (status < 300)
     assert status != 304 or method in ("GET", "HEAD")
     assert status not in (206, 416) or method == "GET"
     assert last_modified(mtime, NOW) is None or parse_http_date(last_modified(mtime, NOW), NOW) <= NOW
@@ -581,7 +631,7 @@ def test_preferred_codings_are_available_ones(accept_encoding):
 
 HOSTILE = """
 import itertools
-from asynchttpd.conditional import evaluate_preconditions, parse_range, preferred_codings, requested_range
+from asynchttpd.conditional import evaluate_preconditions, parse_ranges, preferred_codings, requested_ranges
 from asynchttpd.conditional import RangeNotSatisfiable
 
 def values(n):
@@ -593,10 +643,10 @@ def values(n):
 def answer(value):
     for name in ("if-match", "if-none-match", "if-modified-since"):
         evaluate_preconditions("GET", {name: value}, '"v1"', 0, 60)
-    requested_range("GET", {"range": "bytes=0-", "if-range": value}, '"v1"', 0, 1000, 60)
+    requested_ranges("GET", {"range": "bytes=0-", "if-range": value}, '"v1"', 0, 1000, 60)
     preferred_codings(value)
     try:
-        parse_range(value, 1000)
+        parse_ranges(value, 1000)
     except RangeNotSatisfiable:
         pass
 
