@@ -124,7 +124,7 @@ def add_file_options(group):
     group.add_argument(
         "--hidden",
         action="store_true",
-        help="also serve names that begin with a dot, be they secrets; else they are 404",
+        help="also serve names that begin with a dot, even if they are secrets; without this they are 404",
     )
     group.add_argument(
         "--type",
