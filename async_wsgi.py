@@ -27,7 +27,7 @@ from wsgiref.util import FileWrapper
 
 import httpd
 from asynchttpd import command_line, http1, logs, running
-from asynchttpd.answer import Answer, ApplicationFile, ApplicationProducer, guarded, wraps_plain_file
+from asynchttpd.answer import Answer, guarded, producer_of
 from asynchttpd.channel import CLOSED, SENDING
 from asynchttpd.http1 import HTTPError
 from asynchttpd.loading import NoApplication, import_late, load_app, parse_spec
@@ -101,7 +101,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     def reset_request(self):
         httpd.AsyncHTTPRequestHandler.reset_request(self)
         self.answer = None  # the Answer of the application
-        self.job = None  # the application at work in a thread
+        self.job = None  # the application at work in a thread, or at pieces that are all empty
         self.forwarded = None  # what trusted proxies say of the client, once it has been asked for
 
     def mount(self):
@@ -205,20 +205,22 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         if piece := answer.written(data):
             if self.state is SENDING:  # PEP 3333 does not allow it, other servers do
                 answer.ahead += piece
-            else:
+                return
+            try:
                 self.send_piece(piece)
+            except OSError as error:  # of our own socket; the application's are told apart (answer.guarded)
+                raise Aborted("the client has left") from error
 
     def finish_response(self, result):
         """Send what the application has returned, piece by piece, as fast as the client takes it."""
-        producer = ApplicationProducer(self.answer, result)
+        self.send_pieces(producer_of(self.answer, result, self.chunk_size))
+
+    def send_pieces(self, producer):
         try:
-            if not self.answer.begun and wraps_plain_file(result):
-                producer = ApplicationFile(self.answer, result, self.chunk_size)
-                self.answer.begin(producer.left)
-                producer.left = self.answer.left
-                piece = b""
-            else:
-                piece = producer.more()  # before the head: this may still fail, or call start_response()
+            piece = producer.first()  # before the head: this may still fail, or call start_response()
+            if piece is None:
+                self.ask_again(producer)
+                return
             self.queue_piece(piece)
         except BaseException:
             producer.close()
@@ -227,6 +229,19 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
             producer.close()  # of one piece: the application has no work to do after it
         else:
             self.queue_producer(producer)
+
+    def ask_again(self, producer):
+        """Nothing but empty pieces has come, and no head has been made: let others have their turn."""
+        if self.deadline is None:
+            self.deadline = time.monotonic() + self.send_timeout
+        self.job = producer
+        self._map.call_soon(functools.partial(self.in_loop, self.asked_again, producer))
+
+    def asked_again(self, producer):
+        if self.job is producer:  # else it was given up
+            self.job = None
+            self.attempt(self.send_pieces, producer)
+            self.end_response()
 
     def send_piece(self, piece):
         self.queue_piece(piece)
