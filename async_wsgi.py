@@ -15,10 +15,8 @@ proxy.py    who the client is behind trusted proxies
 loading.py  from "module:callable" to the application; reload.py watches its sources
 """
 
-import argparse
 import functools
 import os
-import re
 import socket
 import sys
 import threading
@@ -30,7 +28,7 @@ from asynchttpd import command_line, http1, logs, running
 from asynchttpd.answer import Answer, guarded, producer_of
 from asynchttpd.channel import CLOSED, SENDING
 from asynchttpd.http1 import HTTPError
-from asynchttpd.loading import NoApplication, import_late, load_app, parse_spec
+from asynchttpd.loading import NoApplication, import_late, load_app
 from asynchttpd.producers import Aborted
 from asynchttpd.threads import Job, Pool
 from httpd import log
@@ -360,89 +358,11 @@ def variable_name(field_name):
 
 def parse_args(arguments=None):
     parser = command_line.argument_parser("Serve a WSGI application over HTTP.")
-    parser.add_argument(
-        "application", metavar="module:callable", type=app_spec, help="what to serve, such as my_app:application"
-    )
-    add_application_options(parser.add_argument_group("the application"))
+    command_line.add_application_options(parser)
     args = parser.parse_args(arguments)
     if args.reload and args.workers > 1:
         parser.error("--reload goes with one worker")
     return args
-
-
-def add_application_options(group):
-    group.add_argument(
-        "--threads",
-        type=thread_count,
-        metavar="N",
-        default=0,
-        help="threads of each worker for an application that waits; 0 runs it in the loop (default: %(default)s)",
-    )
-    group.add_argument(
-        "--request-timeout",
-        type=command_line.seconds,
-        metavar="SECONDS",
-        default=0,
-        help="with --threads: answer 504 if an answer has not begun after so long; 0: never (default: %(default)s)",
-    )
-    group.add_argument(
-        "--script-name", type=prefix, metavar="/PREFIX", help="path under which the application is mounted"
-    )
-    group.add_argument(
-        "--static",
-        type=static_folder,
-        action="append",
-        default=[],
-        metavar="/PREFIX=FOLDER",
-        help="serve the files of this folder under this path; may be repeated",
-    )
-    group.add_argument(
-        "--trusted-proxy",
-        type=network,
-        action="append",
-        default=[],
-        metavar="NETWORK",
-        help="believe Forwarded and X-Forwarded-* from here, such as 127.0.0.1; may be repeated",
-    )
-    group.add_argument(
-        "--reload", action="store_true", help="load the application anew when a source file changes, while you write it"
-    )
-
-
-def app_spec(text):
-    try:
-        parse_spec(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
-
-
-def thread_count(text):
-    if command_line.whole_number(text) > 1000:
-        raise argparse.ArgumentTypeError(f"not a number of threads: {text!r}")
-    return int(text)
-
-
-def prefix(text):
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text):
-        raise argparse.ArgumentTypeError(f"not a path such as /static: {text!r}")
-    return text
-
-
-def static_folder(text):
-    path, equals, name = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"not /prefix=folder: {text!r}")
-    return prefix(path), os.path.realpath(command_line.folder(name))
-
-
-def network(text):
-    import ipaddress
-
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"not a network: {error}") from error
 
 
 def run():
