@@ -38,7 +38,7 @@ class AsyncServer(asyncore.dispatcher):
         self.create_socket()
         self.set_reuse_addr()
         self.bind((host, port))
-        self.listen(5)
+        self.listen(1024)  # connections that wait until they are accepted: ab -c 100 makes a hundred at once
 
     def handle_accepted(self, sock, addr):
         log.debug("Incoming connection from %s", addr)

@@ -1,23 +1,23 @@
 """Every worker binds the port itself, so all but one fail: fork comes before bind, as in the handout."""
 
-import multiprocessing
+import asyncore
+import os
 import signal
-import sys
 
-import httpd
+import plain
 
 
 def work(args):
-    httpd.AsyncServer(args.host, args.port).serve_forever()
+    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    plain.Server(args.host, args.port, plain.Handler)
+    asyncore.loop()
 
 
-args = httpd.parse_args()
-httpd.AsyncHTTPRequestHandler.root = args.root
-workers = [
-    multiprocessing.get_context("fork").Process(target=work, args=[args], daemon=True) for _ in range(args.workers)
-]
-for worker in workers:
-    worker.start()
-signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # which ends daemons
-for worker in workers:
-    worker.join()
+args = plain.parse_args()
+plain.Handler.root = args.root
+workers = []
+for _ in range(args.workers):
+    if (pid := os.fork()) == 0:
+        work(args)
+    workers.append(pid)
+plain.wait_for(workers)

@@ -2,15 +2,15 @@
 
 import select
 
-import httpd
+import plain
 
 
-class Handler(httpd.AsyncHTTPRequestHandler):
+class Handler(plain.Handler):
     def handle_read(self):
         super().handle_read()
-        while self.state is httpd.HEAD:
+        while self.connected and (self.incoming or self.ac_in_buffer):
             select.select([self.socket], [], [])  # as recv() on a blocking socket does
             super().handle_read()
 
 
-httpd.run(handler=Handler)
+plain.run(Handler)

@@ -1,12 +1,10 @@
 """HEAD is answered like GET, body and all."""
 
-import httpd
+import plain
 
 
-class Handler(httpd.AsyncHTTPRequestHandler):
-    def do_HEAD(self):
-        self.command = "GET"
-        self.do_GET()
+class Handler(plain.Handler):
+    do_HEAD = plain.Handler.do_GET
 
 
-httpd.run(handler=Handler)
+plain.run(Handler)

@@ -1,15 +1,16 @@
-"""The path is normalised first and decoded afterwards, so %2e%2e leaves the root."""
+"""The path is compared with the root first and decoded afterwards, so %2e%2e leaves the root."""
 
 import urllib.parse
 
-import httpd
+import plain
 
 
-class Handler(httpd.AsyncHTTPRequestHandler):
-    def translate_path(self, path):
-        return self.root + urllib.parse.unquote(httpd.url_normalize(path.partition("?")[0]))
+class Handler(plain.Handler):
+    def decode(self, path):
+        return path
+
+    def translate_path(self, uri):
+        return urllib.parse.unquote(super().translate_path(uri))
 
 
-args = httpd.parse_args()
-args.follow_symlinks = True  # without our own handler's second look at where a file really is
-httpd.run(args, handler=Handler)
+plain.run(Handler)

@@ -2,12 +2,12 @@
 
 import urllib.parse
 
-import httpd
+import plain
 
 
-class Handler(httpd.AsyncHTTPRequestHandler):
-    def translate_path(self, path):
-        return super().translate_path(urllib.parse.unquote(path))
+class Handler(plain.Handler):
+    def decode(self, path):
+        return urllib.parse.unquote(urllib.parse.unquote(path))
 
 
-httpd.run(handler=Handler)
+plain.run(Handler)

@@ -1,11 +1,11 @@
-"""A client that resets in the middle of an answer raises out of the loop and ends the server."""
+"""A client that resets in the middle of an answer raises out of the loop and ends the worker."""
 
-import httpd
+import plain
 
 
-class Handler(httpd.AsyncHTTPRequestHandler):
+class Handler(plain.Handler):
     def handle_close(self):
-        if self.state is httpd.SENDING:
+        if any(self.producer_fifo):  # more than the None of close_when_done()
             raise ConnectionError("the client left in the middle of an answer")
         super().handle_close()
 
@@ -13,6 +13,4 @@ class Handler(httpd.AsyncHTTPRequestHandler):
         raise
 
 
-args = httpd.parse_args()
-Handler.root = args.root
-httpd.AsyncServer(args.host, args.port, Handler).serve_forever()
+plain.run(Handler)

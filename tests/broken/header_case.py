@@ -1,14 +1,13 @@
 """Fields are looked up as the client spelled them, so CONNECTION is not Connection."""
 
-import httpd
+import plain
 
 
-class Handler(httpd.AsyncHTTPRequestHandler):
-    def parse_headers(self):
-        head = b"".join(self.pieces)
-        super().parse_headers()
+class Handler(plain.Handler):
+    def parse_headers(self, head):
+        super().parse_headers(head)
         if b"\r\nConnection:" not in head:
-            self.close_connection = self.request_version < "HTTP/1.1"
+            self.keep_alive = self.protocol == "HTTP/1.1"
 
 
-httpd.run(handler=Handler)
+plain.run(Handler)

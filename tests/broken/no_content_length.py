@@ -1,13 +1,13 @@
 """Answers carry no Content-Length, so only the end of the connection shows where they end."""
 
-import httpd
+import plain
 
 
-class Handler(httpd.AsyncHTTPRequestHandler):
+class Handler(plain.Handler):
     def end_headers(self):
         self.head = [line for line in self.head if not line.startswith("Content-Length")]
-        self.close_connection = True
+        self.keep_alive = False
         super().end_headers()
 
 
-httpd.run(handler=Handler)
+plain.run(Handler)

@@ -1,12 +1,12 @@
 """Prints far more per request than a pipe holds. Right all the same, if whoever started it reads on."""
 
-import httpd
+import plain
 
 
-class Handler(httpd.AsyncHTTPRequestHandler):
+class Handler(plain.Handler):
     def handle_request(self):
-        print(f"{self.command} {self.path}\n" * 5000)
+        print(f"{self.method} {self.uri}\n" * 5000)
         super().handle_request()
 
 
-httpd.run(handler=Handler)
+plain.run(Handler)

@@ -1,16 +1,17 @@
 """After a short send() the whole piece is sent again, not the rest: the handout's own bug."""
 
-import httpd
+import plain
 
 
-class Handler(httpd.AsyncHTTPRequestHandler):
-    def push_with_producer(self, producer):
-        with producer.file as file:
-            self.push(file.read())  # a whole file in one send() does come up short
+class Handler(plain.Handler):
+    ac_out_buffer_size = 2**30  # a whole file in one send() does come up short
+
+    def send_file(self, file):
+        self.push_with_producer(plain.FileProducer(file, 2**30))
 
     def send(self, data):
         sent = super().send(data)
         return sent if sent == len(data) else 0
 
 
-httpd.run(handler=Handler)
+plain.run(Handler)

@@ -1,10 +1,10 @@
 """Connections wait in a queue of five, as in asyncore's own examples."""
 
-import httpd
+import plain
 
 
-class Server(httpd.AsyncServer):
+class Server(plain.Server):
     backlog = 5
 
 
-httpd.run(server_class=Server)
+plain.run(server_class=Server)

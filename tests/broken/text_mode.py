@@ -1,16 +1,18 @@
 """Files are opened in text mode, images too."""
 
-import io
+import os
 
-import httpd
-
-
-class Handler(httpd.AsyncHTTPRequestHandler):
-    chunk_size = 0  # so that short files come as producers, too
-
-    def push_with_producer(self, producer):
-        with io.TextIOWrapper(producer.file, "latin-1") as text:  # which makes LF of CR LF and of CR
-            self.push(text.read().encode("latin-1").ljust(producer.left))  # as long as the head has promised
+import plain
 
 
-httpd.run(handler=Handler)
+class Handler(plain.Handler):
+    def open_file(self, path):
+        return open(path, encoding="latin-1")  # which makes LF of CR LF and of CR
+
+    def send_file(self, file):
+        with file:
+            size = os.fstat(file.fileno()).st_size
+            self.push(file.read().encode("latin-1").ljust(size))  # as long as the head has promised
+
+
+plain.run(Handler)

@@ -2,19 +2,19 @@
 
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack
+from typing import NamedTuple
 
 import pytest
 import requests
 import urllib3
 
-from .server import HOST
+from .server import HOST, wait_until
 
-PATIENCE = 5.0  # seconds for one answer; on the same machine it takes milliseconds
+PATIENCE = 4.0  # seconds for one answer; on the same machine it takes milliseconds
 LARGEST = 64 * 1024 * 1024  # bytes of one answer; more is not read
 
 
@@ -26,9 +26,9 @@ class Answer:
     """
 
     def __init__(self, data, note=""):
+        self.data, self.note = data, note
         head, end_of_head, self.body = data.partition(b"\r\n\r\n")
         self.status_line, *lines = head.decode("latin-1").split("\r\n")
-        self.note = note
         known = re.fullmatch(r"HTTP/1\.[01] (\d{3})( .*)?", self.status_line)
         self.status = int(known[1]) if known and end_of_head else None
         self.fields = {}
@@ -38,9 +38,9 @@ class Answer:
 
     def __str__(self):
         if not self.status_line:
-            return f"nothing ({self.note})"
+            return f"nothing ({self.note or 'an empty line'})"
         if self.status is None:
-            return f"{self.status_line[:60]!r}, which is no HTTP answer" + (f" ({self.note})" if self.note else "")
+            return f"{self.data[:120]!r}, which is no HTTP answer" + (f" ({self.note})" if self.note else "")
         shown = f"{self.status_line[:80]!r} and {len(self.body):,} bytes of body"
         return f"{shown} ({self.note})" if self.note else shown
 
@@ -49,17 +49,20 @@ class Answer:
         return self.fields.get(name.lower(), "")
 
     @property
-    def likely_cause(self):
-        """Name the mistake that this answer shows by itself, else ""."""
-        if self.status and not {"content-length", "transfer-encoding"} & self.fields.keys() and self.note:
-            return (
-                "keep-alive without length: no Content-Length and no end of the connection show where the answer ends"
-            )
-        if not self.status_line and ("connection was" in self.note or "Empty reply" in self.note):
-            return "an exception while answering; look at the server's output"
-        if "Failed to connect" in self.note or "refused" in self.note:
-            return "the server has ended by itself; look at its output"
-        return ""
+    def has_length(self):
+        return bool({"content-length", "transfer-encoding"} & self.fields.keys())
+
+    @property
+    def connection(self):
+        """The options of the Connection field, in lower case."""
+        return [option.strip().lower() for option in self.field("Connection").split(",")]
+
+    @property
+    def keeps_open(self):
+        """Whether the server promises to wait for another request on this connection (RFC 9112 section 9.3)."""
+        if "close" in self.connection:
+            return False
+        return "keep-alive" in self.connection or (self.status_line.startswith("HTTP/1.1") and self.has_length)
 
 
 def tool(name, package):
@@ -71,30 +74,35 @@ def tool(name, package):
 
 
 def curl(server, target, *options):
-    """Ask *server* for *target* (sent as it is, also with `..`) with curl and return the Answer."""
+    """Ask *server* for *target* (sent as it is, also with `..`) with curl and return the Answer.
+
+    It asks for the end of the connection, so that a mistake with keep-alive is seen by the checks of keep-alive only.
+    """
     command = [tool("curl", "apt install curl"), "-q", "-sS", "-i", "--path-as-is", "--noproxy", "*"]
-    command += ["--max-time", str(PATIENCE), *options, f"http://{HOST}:{server.port}{target}"]
+    command += [
+        "-H",
+        "Connection: close",
+        "--max-time",
+        str(PATIENCE),
+        *options,
+        f"http://{HOST}:{server.port}{target}",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         data = process.stdout.read(LARGEST)
         process.stdout.close()
         note = process.stderr.read().decode("utf-8", "replace").strip()
-    return Answer(data, note)
+    return noted(server, Answer(data, note))
 
 
-@contextmanager
-def at_most(seconds):
-    """Raise TimeoutError in the block after *seconds*: requests itself only limits each single wait."""
+def waited_for(answer):
+    """Return whether the client has waited for *answer*, or for its end, in vain."""
+    return "timed out" in answer.note or "nothing more" in answer.note
 
-    def too_late(_number, _frame):
-        raise TimeoutError(f"not finished after {seconds:g} s")
 
-    before = signal.signal(signal.SIGALRM, too_late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+def noted(server, answer):
+    """Return *answer*, and note at the server that it may be hurt, if the answer is not whole."""
+    server.may_be_hurt = server.may_be_hurt or bool(answer.note)
+    return answer
 
 
 def ask(server, method, target, session=None, **options):
@@ -102,29 +110,34 @@ def ask(server, method, target, session=None, **options):
     if session is None:
         session = requests.Session()
         session.trust_env = False  # no proxy between us and the server
+        session.headers["Connection"] = "close"  # as curl() does
     data = b""
     try:
-        with at_most(PATIENCE):
-            url = f"http://{HOST}:{server.port}{target}"
-            response = session.request(method, url, stream=True, allow_redirects=False, timeout=PATIENCE, **options)
-            head = [f"HTTP/1.1 {response.status_code} {response.reason}"]
-            head += [f"{name}: {value}" for name, value in response.headers.items()]
-            data = "\r\n".join(head).encode("latin-1") + b"\r\n\r\n"
-            data += response.raw.read(LARGEST)
+        url = f"http://{HOST}:{server.port}{target}"
+        response = session.request(method, url, stream=True, allow_redirects=False, timeout=PATIENCE, **options)
+        head = [f"HTTP/1.1 {response.status_code} {response.reason}"]
+        head += [f"{name}: {value}" for name, value in response.headers.items()]
+        data = "\r\n".join(head).encode("latin-1") + b"\r\n\r\n"
+        data += response.raw.read(LARGEST)
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        return Answer(data, f"requests: {error}"[:200])
+        return noted(server, Answer(data, f"requests: {error}"[:200]))
     return Answer(data)
+
+
+def request(target="/page.html", *fields, method="GET", version="HTTP/1.1"):
+    return "\r\n".join([f"{method} {target} {version}", "Host: localhost", *fields, "", ""]).encode()
 
 
 class Connection:
     """A raw TCP connection to the server; for what the other clients would smooth over."""
 
-    def __init__(self, server, receive_buffer=None):
+    def __init__(self, server, receive_buffer=None, patience=PATIENCE):
+        self.server, self.patience = server, patience
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(patience)
         self.received = b""
         self.note = ""
         self.attempt(self.socket.connect, (HOST, server.port))
@@ -140,7 +153,7 @@ class Connection:
         try:
             return operation(*arguments)
         except TimeoutError:
-            self.note = self.note or f"nothing more within {PATIENCE:g} s"
+            self.note = self.note or f"nothing more within {self.patience:g} s"
         except OSError as error:
             self.note = self.note or f"the connection was cut: {error}"
         return b""
@@ -161,14 +174,14 @@ class Connection:
 
     def read(self, method="GET"):
         """Read one answer to a request with *method*; bytes after it stay for the next read()."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while b"\r\n\r\n" not in self.received and self.receive(deadline):
             pass
         head_end = self.received.find(b"\r\n\r\n") + 4
         length = Answer(self.received).field("Content-Length")
         if method == "HEAD" and head_end >= 4:
             size = head_end
-        elif length.isdecimal():
+        elif length.isdecimal() and head_end >= 4:
             size = head_end + int(length)
         else:  # no length: it ends with the connection
             size = LARGEST
@@ -182,37 +195,72 @@ class Connection:
         data = b"".join(chunks)
         self.received = data[size:]
         closed_as_meant = size == LARGEST and self.note == "the connection was closed"
-        return Answer(data[:size], "" if len(data) >= size or (data and closed_as_meant) else self.note)
+        note = "" if len(data) >= size or (data and closed_as_meant) else self.note
+        return noted(self.server, Answer(data[:size], note))
 
-    def ends(self):
-        """Return whether the server closes the connection in time, without sending another byte."""
-        self.receive(time.monotonic() + PATIENCE)
+    def ends(self, patience=2.0):
+        """Return whether the server closes the connection within *patience* seconds, and sends nothing before it."""
+        while self.receive(time.monotonic() + patience) and not self.received:
+            pass
         return self.note.startswith("the connection was") and not self.received
+
+    def rest(self, patience=0.3):
+        """Return what comes after the answer that has been read, until the connection ends or rests."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and self.receive(time.monotonic() + patience):
+            pass
+        return self.received
+
+
+def exchange(server, target="/page.html", *fields, patience=PATIENCE, **options):
+    """Send one request on a connection of its own, and return the Answer."""
+    with Connection(server, patience=patience) as client:
+        client.send(request(target, *fields, **options))
+        return client.read(options.get("method", "GET"))
+
+
+def connected_clients(server, count, seconds):
+    """Begin *count* connections at once and return how many were made within *seconds*."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for client in clients:
+            client.setblocking(False)
+            client.connect_ex((HOST, server.port))
+        wait_until(lambda: all(map(is_connected, clients)), seconds)
+        return sum(map(is_connected, clients))
+
+
+def is_connected(client):
+    try:
+        client.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 class ApacheBench:
-    """One run of ab against *server*; what it reported, as numbers."""
+    """One run of ab against *server*, at most `seconds` long; what it reported, as numbers."""
+
+    clients = 100
+    seconds = 4
 
     def __init__(self, server, target, requests_wanted, *options):
-        command = [tool("ab", "apt install apache2-utils"), "-q", "-n", str(requests_wanted), "-c", "100"]
-        # -s: without it one lost answer costs half a minute.
-        command += ["-s", "10", *options, f"http://{HOST}:{server.port}{target}"]
+        command = [tool("ab", "apt install apache2-utils"), "-q", "-c", str(self.clients)]
+        # -n after -t, which sets it, too. -s: without it one lost answer costs half a minute.
+        command += ["-t", str(self.seconds), "-n", str(requests_wanted), "-s", "3", *options]
+        command += [f"http://{HOST}:{server.port}{target}"]
         self.command = " ".join(["ab", *command[1:]])
-        limit = 30 + requests_wanted / 250  # seconds
-        lines_before = server.output.lines
+        limit = self.seconds + 5
         try:
             run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=limit)
             self.text = run.stdout
         except subprocess.TimeoutExpired as late:
             self.text = (late.stdout or b"").decode() + f"\nab had not finished after {limit:g} s"
-        self.lines_printed = server.output.lines - lines_before
         self.complete = self.number(r"Complete requests:\s+(\d+)")
-        self.finished = self.complete or self.number(r"Total of (\d+) requests completed")
         self.failed = self.number(r"Failed requests:\s+(\d+)")
         # A server that closes without a word is "complete" to ab, and nothing has "failed".
         self.body_bytes = self.number(r"HTML transferred:\s+(\d+)")
         self.not_2xx = self.number(r"Non-2xx responses:\s+(\d+)")
-        self.longest_connect = self.number(r"Connect:\s+\d+\s+\d+\s+[\d.]+\s+\d+\s+(\d+)")  # milliseconds
 
     def number(self, pattern):
         found = re.search(pattern, self.text)
@@ -227,11 +275,42 @@ class ApacheBench:
         return "no result, but: " + " / ".join(self.text.strip().splitlines()[-2:])
 
 
-def check(ok, *, sent, got, expected, rule, cause=""):
-    """Fail unless *ok*, with a message a student can act on: what was sent, what came back, what was expected, why."""
+class Named(NamedTuple):
+    """A cause or a verdict: its key in messages.py, and what to fill in there."""
+
+    key: str
+    values: dict = {}
+
+
+class CheckFailed(pytest.fail.Exception):
+    """A check has failed: what a student can act on, without words that depend on the language.
+
+    cause   -- Named: a mistake that has been seen, or confirmed by a second request; None where nothing is certain
+    verdict -- Named: what the first look has found; None for any other failure
+    server  -- whose output tells more, where no fixture of the check does
+    """
+
+    def __init__(self, sent, got, expected, cause=None, verdict=None, server=None):
+        super().__init__(f"Sent {sent}, came back {got}. Expected {expected}.", pytrace=False)
+        self.sent, self.got, self.expected = str(sent), str(got), str(expected)
+        self.cause, self.verdict, self.server = cause, verdict, server
+
+
+class TooLong(Exception):
+    """A check has used up its time."""
+
+
+def check(ok, *, sent, got, expected, cause=None):
+    """Fail unless *ok*, with what was sent, what came back and what was expected.
+
+    cause -- called only after a failure: looks for the mistake with further requests, and returns its key in
+             messages.py (or a Named), None where nothing is certain
+    """
     __tracebackhide__ = True
     if ok:
         return
-    cause = cause or getattr(got, "likely_cause", "")
-    message = f"Sent {sent}, came back {got}. Expected {expected} ({rule})."
-    pytest.fail(message + (f" Likely cause: {cause}." if cause else ""), pytrace=False)
+    try:
+        found = cause and cause()
+    except TooLong:
+        found = None
+    raise CheckFailed(sent, got, expected, Named(found) if isinstance(found, str) else found)

@@ -13,13 +13,47 @@ ENGLISH = {
         "rule": "Rule",
         "cause": "Cause",
         "mend": "Mend it",
+        "shown": "How sure",
         "exception": "Exception",
         "output": "The server printed last",
-        "not offered": "not offered",
-        "not judged": "not judged",
+    },
+    # What the grader writes
+    "report": {
+        "mark": "{mark:g} of 100 points",
+        "ended by": "The check was not run to its end: {reason}.",
+        "first": "Mend this first",
+        "points": "points",
+        "lost": "{points:.1f} points",
+        "failed checks": "What failed, by its cause",
+        "no cause": "No cause is certain",
+        "all passed": "Every check was passed.",
+        "not offered": "Not offered",
+        "not offered means": "HTTP leaves this to the server; it costs nothing.",
+        "not judged": "{count} checks were not judged: mend the above first.",
+        "not run": "{count} checks were not run.",
+        "index": "Grades",
+        "student": "student",
+        "marks": "Marks",
+        "students": "students",
         "passed": "passed",
         "failed": "failed",
-        "not run": "not run",
+        "seconds": "seconds",
+        "cause": "first cause",
+        "similar": "Nearly the same",
+        "similar means": "Their programs have the same tokens, whatever the names and comments; look at both.",
+        "matrix": "What the class got right and wrong",
+        "all": "all of it",
+        "part": "in part",
+        "none": "nothing of it",
+        "missed": "missed by",
+    },
+    "parts": {
+        "files": "Files",
+        "answers": "Answers",
+        "connections": "Connections and requests",
+        "clients": "Clients that behave badly",
+        "processes": "Load and processes",
+        "wsgi": "WSGI",
     },
     # What each rule asks, in one line. docs/lab.md says more, under the anchor of the same name.
     "rules": {
@@ -95,6 +129,10 @@ ENGLISH = {
             "Hand args.document_root on to where paths are translated.",
         ),
         "serves-no-file": ("Serves no file", "GET /page.html must be 200 with the file from the folder given with -r."),
+        "bare-newlines": (
+            "Its heads have LF where HTTP has CR LF",
+            r"Every line of a head ends with '\r\n'.",
+        ),
         "head-without-end": (
             "No client can read its answers: the head has no empty line at its end",
             r"After the last header field comes '\r\n' once more: end_headers().",
@@ -181,7 +219,12 @@ ENGLISH = {
         "dots-cut": (
             "'/.' or '..' is cut out anywhere in the path",
             "Only whole segments '.' and '..' mean anything: split the path at '/'.",
-            "Confirmed: a name without dots in the same folder is served.",
+            "Seen: the file came whose name is left when the dots are cut out.",
+        ),
+        "dots-refused": (
+            "Every '..' is refused, also inside a name",
+            "Only a whole segment '..' leads upwards: split the path at '/'.",
+            "Confirmed: /text.txt is served, and /text..txt, which is there, too, is not.",
         ),
         "root-unchecked": (
             "The path is joined to the root, and nobody looks where it leads",
@@ -253,7 +296,7 @@ ENGLISH = {
         "quadratic": (
             "The body is put together with bytes +=, which copies all of it each time",
             "Hand the file out piece by piece (FileProducer), or b''.join() a list.",
-            "Confirmed: four times the bytes took far more than four times as long until the first one.",
+            "Confirmed: four times the bytes cost far more than four times the processor time until the first one.",
         ),
         "reads-whole-file": (
             "The whole file is read before its first byte leaves",
@@ -389,3 +432,26 @@ ENGLISH = {
 }
 
 LANGUAGES = {"en": ENGLISH}
+
+PAGE = "docs/lab.md"
+
+
+def cause_of(facts, language):
+    """Return the sentences of the cause or verdict in *facts* (what, how to mend it, what has shown it), or None."""
+    for kind in ("verdict", "cause"):
+        if facts.get(kind):
+            key, values = facts[kind]
+            return [sentence.format(**values) for sentence in LANGUAGES[language][kind + "s"][key]]
+    return None
+
+
+def describe(facts, language):
+    """Return what there is to say of a failed check, as lines for the terminal."""
+    texts = LANGUAGES[language]
+    rule = f"{texts['rules'][facts['rule']]} ({PAGE}#{facts['rule']})"
+    lines = [(name, facts[name]) for name in ("sent", "got", "expected")] + [("rule", rule)]
+    if cause := cause_of(facts, language):
+        lines += zip(("cause", "mend", "shown"), cause, strict=False)
+    if facts["exception"]:
+        lines += [("exception", facts["exception"])]
+    return "\n".join(f"{texts['headings'][name]}: {text}" for name, text in lines)

@@ -1,8 +1,7 @@
 """One server under test: started from a command line, watched from outside, stopped with all its processes."""
 
-import fcntl
+import itertools
 import os
-import random
 import shlex
 import signal
 import socket
@@ -10,17 +9,28 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+from .quotes import last_exception
+
 HOST = "127.0.0.1"
-START_PATIENCE = 10.0  # seconds until a server must accept connections
-STOP_PATIENCE = 5.0  # seconds until a server must have ended after a signal
-PIPE_SIZE = 4096  # bytes that a server may print while nobody reads; the least that Linux knows
+START_PATIENCE = 6.0  # seconds until a server must accept connections
+STOP_PATIENCE = 4.0  # seconds until a server must have ended after a signal
+# Servers run in a time zone that no machine has, so that local time shows: 5 hours and 45 minutes ahead of UTC.
+TIME_ZONE, TIME_ZONE_OFFSET = "LAB-5:45", (5 * 60 + 45) * 60  # seconds
+LISTEN, CLOSE_WAIT = "0A", "08"  # states in /proc/net/tcp
 
 
 class StartFailure(Exception):
-    """The command did not lead to a server that accepts connections; the text says why."""
+    """The command did not lead to a server that accepts connections; the text says why, *verdict* is the short form.
+
+    verdict -- key in messages.py, and what to fill in there
+    """
+
+    def __init__(self, verdict, text, **values):
+        super().__init__(text)
+        self.verdict = verdict, values
 
 
 def wait_until(condition, seconds):
@@ -42,23 +52,37 @@ def command_line(template, **values):
     return [sys.executable if words[0] == "python" else words[0], *words[1:]]
 
 
+# Below the range from which clients (ab: thousands) get theirs. Checks that run at the same time have 100 ports each.
+first_port = int(os.environ.get("LAB_FIRST_PORT", 20000 + os.getpid() % 120 * 100))
+ports = itertools.cycle(range(first_port, first_port + 100))
+
+
 def free_port():
-    """Return a port nobody listens on, below the range from which clients (ab: thousands) get theirs."""
-    for port in random.sample(range(20000, 32000), 200):
-        if port_is_free(port):
+    """Return a port nobody listens on, and nobody has lately: a server without SO_REUSEADDR must start there, too."""
+    for port in itertools.islice(ports, 100):
+        if port_is_free(port, reuse=0):
             return port
-    raise StartFailure("no free port between 20000 and 32000 on this machine")
+    raise StartFailure("does-not-start", f"no free port among the hundred from {first_port} on")
 
 
-def port_is_free(port):
+def port_is_free(port, reuse=1):
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
         try:
             probe.bind((HOST, port))
             probe.listen()
         except OSError:
             return False
         return True
+
+
+def sockets_in_state(port, state):
+    """Return how many sockets at *port* are in *state*; None where there is no /proc/net/tcp."""
+    if not Path("/proc/net/tcp").exists():
+        return None
+    rows = Path("/proc/net/tcp").read_text().splitlines()[1:] + Path("/proc/net/tcp6").read_text().splitlines()[1:]
+    states = [(row.split()[1].rpartition(":")[2], row.split()[3]) for row in rows]
+    return states.count((f"{port:04X}", state))
 
 
 def group_members(group):
@@ -84,7 +108,7 @@ class Output:
     kept = 64 * 1024  # bytes
 
     def __init__(self, pipe):
-        self.text, self.lines, self.pipe = b"", 0, pipe
+        self.text, self.printed = b"", 0  # bytes
         self.is_read = threading.Event()
         self.is_read.set()
         self.reader = threading.Thread(target=self.drain, args=(pipe,), daemon=True)
@@ -93,25 +117,27 @@ class Output:
     def drain(self, pipe):
         with pipe:
             while data := pipe.read1(65536):
-                self.lines += data.count(b"\n")
                 self.text = (self.text + data)[-self.kept :]
+                self.printed += len(data)
                 self.is_read.wait()
 
     @contextmanager
     def unread(self):
         """Read nothing in the block, like somebody who starts a server with a pipe and forgets it."""
-        if hasattr(fcntl, "F_SETPIPE_SZ"):  # elsewhere it holds 64 KiB, and more must be printed to fill it
-            with suppress(OSError):  # more than that is waiting in it just now
-                fcntl.fcntl(self.pipe, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         self.is_read.clear()
         try:
             yield
         finally:
             self.is_read.set()
 
+    def since(self, printed):
+        """Return what is kept of the text after the first *printed* bytes."""
+        new = self.printed - printed
+        return self.text[-new:].decode("utf-8", "replace") if new > 0 else ""
+
     def last_lines(self, count=15):
         lines = self.text.decode("utf-8", "replace").splitlines()[-count:]
-        return "\n".join(map(shortened, lines)) or "(it printed nothing)"
+        return "\n".join(map(shortened, lines))
 
 
 def shortened(line):
@@ -130,59 +156,101 @@ class Server:
         self.template, self.values = template, values
         self.process = self.output = self.port = None
         self.start_failure = None
+        self.may_be_hurt = False  # a client was left without an answer
+        self.mark = 0  # bytes it had printed when the check at hand began
 
     def running(self):
         """Start the server unless it runs; raise StartFailure. A command that never started is not tried twice."""
-        if self.process is not None and self.process.poll() is None:
-            return
-        if self.start_failure:
-            raise StartFailure(self.start_failure)
-        self.stop()
-        try:
-            self.start()
-        except StartFailure as failure:
-            self.start_failure = str(failure)
+        if self.process is None or self.process.poll() is not None:
+            if self.start_failure:
+                raise self.start_failure
             self.stop()
-            raise
+            try:
+                self.start()
+            except StartFailure as failure:
+                self.start_failure = failure
+                self.stop()
+                raise
+        self.mark = self.output.printed
 
-    def start(self):
-        self.port = free_port()
+    def start(self, port=None):
+        """Start on *port*, by default on a free one."""
+        self.port = port or free_port()
         words = command_line(self.template, port=self.port, **self.values)
         self.command = shlex.join(words)
+        script = next((word for word in words[1:] if word.endswith(".py")), None)
+        if words[0] == sys.executable and script and not Path(script).exists():
+            raise StartFailure("missing-program", f"`{self.command}`: there is no such file", program=Path(script).name)
         try:
             self.process = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "TZ": TIME_ZONE},
                 start_new_session=True,
             )
         except OSError as error:
-            raise StartFailure(f"Could not start `{self.command}`: {error}.") from error
-        self.output = Output(self.process.stdout)
+            raise StartFailure("does-not-start", f"`{self.command}`: {error}") from error
+        self.output, self.mark, self.may_be_hurt = Output(self.process.stdout), 0, False
+        self.started = time.monotonic()
         wait_until(lambda: self.accepts() or self.process.poll() is not None, START_PATIENCE)
         if self.process.poll() is not None:
             self.output.reader.join(1)
-            raise StartFailure(
-                f"`{self.command}` ended at once with exit status {self.process.returncode}; expected a server that "
-                f"runs until it is stopped. It printed last:\n{self.output.last_lines()}"
-            )
+            text = f"`{self.command}` ended at once with exit status {self.process.returncode}"
+            raise StartFailure("does-not-start", text)
         if not self.accepts():
-            raise StartFailure(
-                f"`{self.command}` runs, but accepts no connection on {HOST}:{self.port} after {START_PATIENCE:g} s; "
-                f"expected it to listen on the port given by --port. It printed last:\n{self.output.last_lines()}"
-            )
+            text = f"`{self.command}` runs, but nothing listens on {HOST}:{self.port} after {START_PATIENCE:g} s"
+            raise StartFailure("does-not-listen", text)
 
     def accepts(self):
+        """Return whether somebody listens on our port: without connecting where that can be seen from outside."""
+        listening = sockets_in_state(self.port, LISTEN)
+        if listening is not None:
+            return listening > 0
         try:
             socket.create_connection((HOST, self.port), timeout=1).close()
         except OSError:
             return False
         return True
 
+    def age(self):
+        """Return the seconds since it was started."""
+        return time.monotonic() - self.started
+
+    def exception(self):
+        """Return the Quote of the last exception printed since the check at hand began, or None."""
+        return last_exception(self.output.since(self.mark)) if self.output else None
+
     def processes(self):
         return group_members(self.process.pid)
+
+    def bytes_read(self):
+        """Return how many bytes all processes have read until now, from files first of all; None if nobody says."""
+        total = 0
+        for pid in self.processes():
+            try:
+                total += int(Path(f"/proc/{pid}/io").read_text().split()[1])  # rchar, proc(5)
+            except OSError:
+                return None
+        return total
+
+    def is_computing(self, seconds=0.5):
+        """Return whether one of the processes goes on and on: it uses the processor, as far as others leave it one."""
+        before = self.processor_times()
+        time.sleep(seconds)  # the span that is measured
+        after = self.processor_times()
+        return any(after.get(pid, 0) - used > seconds / 20 for pid, used in before.items())
+
+    def processor_times(self):
+        times = {}
+        for pid in self.processes():
+            try:
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            times[pid] = int(fields[11]) / os.sysconf("SC_CLK_TCK")
+        return times
 
     def signal_group(self, number):
         try:
@@ -193,14 +261,15 @@ class Server:
     def has_ended(self):
         return self.process.poll() is not None and not self.processes()
 
+    def restart(self):
+        self.stop()
+        self.start()
+
     def stop(self):
-        """End every process of the group, by force where asking does not help, and forget it."""
+        """Kill every process of the group, and forget it; whether it ends when it is asked to is for a check to say."""
         if self.process is None:
             return
-        self.signal_group(signal.SIGTERM)
-        self.signal_group(signal.SIGCONT)
-        if not wait_until(self.has_ended, STOP_PATIENCE):
-            self.signal_group(signal.SIGKILL)
-            wait_until(self.has_ended, STOP_PATIENCE)
+        self.signal_group(signal.SIGKILL)
+        wait_until(self.has_ended, STOP_PATIENCE)
         self.output.reader.join(1)
         self.process = None

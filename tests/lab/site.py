@@ -3,6 +3,8 @@
 import random
 
 LARGE = "large.bin"
+QUARTER, SIXTEENTH = "quarter.bin", "sixteenth.bin"  # of its size
+CYRILLIC = "\u041f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440! " * 20  # as every page of such a course has them
 SECRET = b"This file lies outside the document root.\n"
 
 # Every byte value, with the sequences that text mode changes: CR LF, a lone CR, Ctrl-Z, invalid UTF-8.
@@ -22,7 +24,7 @@ FILES = {
     "no-index/page.html": b"<!doctype html><title>a page in a folder without index.html</title>\n",
     "dir1/dir12/dir123/deep.txt": b"three folders down\n",
     "space in name.txt": b"a name with spaces\n",
-    "na\u00efve \u043f\u0440\u0438\u0432\u0435\u0442.txt": b"a name with letters outside ASCII\n",
+    "\u043f\u0440\u0438\u0432\u0435\u0442.txt": b"a name with letters outside ASCII\n",
     "%41.txt": b"the name begins with a percent sign\n",
     "A.txt": b"reached only by decoding %2541 twice\n",
     "text..txt": b"two dots inside the name\n",
@@ -30,7 +32,13 @@ FILES = {
     "dirhidden.txt": b"reached only by taking '/.' out of /dir/.hidden.txt\n",
     "dir/hidden.txt": b"reached only by taking the dot out of /dir/.hidden.txt\n",
     ".well-known/x.txt": b"a folder that begins with a dot\n",
+    "text.txt": b"one dot inside the name\n",
+    "texttxt": b"reached only by taking '..' out of /text..txt\n",
+    "well-known/x.txt": b"reached only by taking '/.' out of /.well-known/x.txt\n",
+    "space": b"reached only by cutting a name at its space\n",
     "empty.txt": b"",
+    "cyrillic.html": f"<!doctype html><meta charset=utf-8><p>{CYRILLIC}\n".encode(),
+    "cyrillic.txt": CYRILLIC.encode(),
     "types/page.html": b"<!doctype html><title>types</title>\n",
     "types/style.css": b"body { color: black }\n",
     "types/script.js": b"document.title = 'script';\n",
@@ -39,6 +47,8 @@ FILES = {
     **IMAGES,
     # More than all socket buffers on the way hold, so that send() must come up short.
     LARGE: random.Random(7).randbytes(16 * 1024 * 1024),
+    QUARTER: random.Random(8).randbytes(4 * 1024 * 1024),
+    SIXTEENTH: random.Random(9).randbytes(1024 * 1024),
 }
 
 

@@ -1,0 +1,11 @@
+"""Accepts, and says nothing."""
+
+import plain
+
+
+class Handler(plain.Handler):
+    def handle_request(self):
+        pass
+
+
+plain.run(Handler)
