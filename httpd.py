@@ -518,7 +518,7 @@ class AsyncHTTPRequestHandler(HTTPChannel):
         """
         if not self.bodiless and not goes_by_sendfile(producer):
             try:
-                self.push(producer.more() or b"")
+                self.push(producer.more())
             except Exception:
                 close_producer(producer)
                 raise

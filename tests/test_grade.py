@@ -2,6 +2,8 @@
 
 import contextlib
 import csv
+import html
+import json
 import os
 import re
 import shutil
@@ -47,10 +49,23 @@ subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", *sys.arg
 
 
 class Grading(NamedTuple):
+    folder: Path
     table: dict  # student -> the rest of the line on the terminal
     rows: dict  # student -> the row of grades.csv
-    pages: dict  # student -> text
+    pages: dict  # file's name without .html -> text
     scratch: Path  # where it had its temporary files
+
+
+def run_grader(submissions, output, *options, **environment):
+    command = [sys.executable, ROOT / "tests" / "lab" / "grade.py", submissions, "--output", output, *options]
+    run = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.splitlines()
+
+
+def rows_of(folder):
+    with open(folder / "grades.csv", newline="") as file:
+        return {row["student"]: row for row in csv.DictReader(file)}
 
 
 @pytest.fixture(scope="module")
@@ -66,51 +81,74 @@ def grading(tmp_path_factory):
     (folder / "submissions" / "one_thread" / "socket.py").write_text("")
     scratch = folder / "scratch"
     scratch.mkdir()
-    command = [sys.executable, ROOT / "tests" / "lab" / "grade.py", folder / "submissions", "--time", "6"]
-    run = subprocess.run(
-        [*command, "--output", folder / "grades", "--", "-k", CHOSEN],
-        env={**os.environ, "TMPDIR": str(scratch)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr
-    head, *lines = run.stdout.splitlines()
-    assert head.split() == ["student", "points", "passed", "failed", "not", "run"]
-    with open(folder / "grades" / "grades.csv", newline="") as file:
-        rows = {row["student"]: row for row in csv.DictReader(file)}
-    pages = {page.stem: page.read_text() for page in (folder / "grades").glob("*.md")}
-    return Grading({line.split()[0]: line.split(maxsplit=1)[1].split() for line in lines}, rows, pages, scratch)
+    options = ["--time", "10", "--jobs", "2", "--", "-k", CHOSEN]
+    head, *lines = run_grader(folder / "submissions", folder / "grades", *options, TMPDIR=str(scratch))
+    assert head.split()[:4] == ["student", "points", "passed", "failed"]
+    pages = {page.stem: html.unescape(page.read_text()) for page in (folder / "grades").glob("*.html")}
+    table = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
+    return Grading(folder, table, rows_of(folder / "grades"), pages, scratch)
 
 
 def test_every_submission_has_a_line_a_row_and_a_page(grading):
     students = ["bomb", "flood", "killer", "leaves-a-child", "no_length", "one_thread", "perfect", "python2"]
-    assert list(grading.table) == list(grading.rows) == sorted(grading.pages) == students
+    assert sorted(grading.table) == list(grading.rows) == students
     for student, row in grading.rows.items():
-        numbers = [row[column] for column in ("points", "passed", "failed", "not run")]
-        assert grading.table[student][:4] == numbers
-        assert sum(map(int, numbers[1:])) == 3
-        assert grading.pages[student].startswith(f"# {student}\n\n{row['points']} of 80 points: ")
+        assert grading.table[student].split()[0] == row["points"]
+        assert f"{float(row['points']):g} of 100 points" in grading.pages[student]
+        assert f'<a href="{student}.html">' in grading.pages["index"]
+        counts = [row[name] for name in ("passed", "failed", "not offered", "not judged", "not run")]
+        assert sum(map(int, counts)) == 3
 
 
 def test_solution_gets_all_points(grading):
-    assert grading.table["perfect"] == ["80.0", "3", "0", "0"]
-    assert "Failed" not in grading.pages["perfect"]
+    assert (grading.rows["perfect"]["points"], grading.rows["perfect"]["passed"]) == ("100.0", "3")
+    assert "Every check was passed." in grading.pages["perfect"]
 
 
-def test_points_are_those_of_the_files_by_the_share_of_checks_passed(grading):
-    assert grading.table["no_length"] == ["65.0", "2", "1", "0"]  # 40 + 25, and no async_wsgi.py
-    assert "| test_files.py | 40.0 | 40 |" in grading.pages["no_length"]
-    assert "| test_wsgi.py | 0.0 | 15 |" in grading.pages["no_length"]
-    assert "| test_load.py | 0.0 | 0 |" in grading.pages["no_length"]
+def test_points_are_those_of_the_rules_that_were_chosen(grading):
+    """The three checks stand for rules of 3, 3 and 2 points; there is no async_wsgi.py."""
+    assert grading.rows["no_length"]["points"] == "75.0"
 
 
-def test_page_says_what_failed_and_why(grading):
-    assert "### test_wsgi.py::test_wsgi_content_type_is_the_applications\n\n    `" in grading.pages["no_length"]
-    assert "can't open file" in grading.pages["no_length"]
+def test_page_says_what_to_mend_first_and_why(grading):
+    assert "There is no async_wsgi.py" in grading.pages["no_length"]
     page = grading.pages["python2"]
+    assert "Ends before it serves" in page
     assert "SyntaxError: Missing parentheses in call to 'print'" in page
-    assert page.count("ended at once with exit status 1") == 1, "the same message is shown once"
+
+
+def test_what_a_submission_says_is_no_markup(tmp_path):
+    (tmp_path / "all" / "<i>student").mkdir(parents=True)
+    (tmp_path / "all" / "<i>student" / "httpd.py").write_text("raise ValueError('<script>alert(1)</script>')")
+    run_grader(tmp_path / "all", tmp_path / "grades", "--", "-k", "test_file_is_served")
+    for page in (tmp_path / "grades").glob("*.html"):
+        assert "<script>alert" not in page.read_text()
+        assert "<i>" not in page.read_text()
+    assert "&lt;script&gt;alert(1)" in (tmp_path / "grades" / "<i>student.html").read_text()
+
+
+def test_index_marks_submissions_that_are_nearly_the_same(grading, tmp_path):
+    shutil.copytree(WRITTEN / "one_thread", tmp_path / "all" / "first")
+    shutil.copytree(WRITTEN / "one_thread", tmp_path / "all" / "second")
+    renamed = (tmp_path / "all" / "second" / "httpd.py").read_text().replace("client", "c").replace("request", "r")
+    (tmp_path / "all" / "second" / "httpd.py").write_text("# my own work\n" + renamed)
+    run_grader(tmp_path / "all", tmp_path / "grades", "--", "-k", "test_file_is_served")
+    assert "first, second: 100 %" in (tmp_path / "grades" / "index.html").read_text()
+    assert "Nearly the same" not in grading.pages["index"]
+
+
+def test_resumed_run_keeps_what_is_there_and_runs_the_rest(grading, tmp_path):
+    shutil.copytree(grading.folder / "grades", tmp_path / "grades")
+    kept = tmp_path / "grades" / "results" / "perfect.json"
+    facts = json.loads(kept.read_text())
+    kept.write_text(json.dumps(facts | {"seconds": 12345.0}))
+    (tmp_path / "grades" / "results" / "python2.json").unlink()
+    options = ["--resume", "--time", "10", "--", "-k", CHOSEN]
+    lines = run_grader(grading.folder / "submissions", tmp_path / "grades", *options)
+    rows = rows_of(tmp_path / "grades")
+    assert rows["perfect"]["seconds"] == "12345.0"
+    assert rows["python2"]["seconds"] != grading.rows["python2"]["seconds"]
+    assert len(lines) == 1 + len(rows) == 1 + len(grading.rows)
 
 
 def test_files_of_a_submission_are_no_part_of_the_check(grading):
@@ -123,12 +161,12 @@ def test_submission_that_starts_too_many_processes_is_ended(grading):
 
 
 def test_submission_that_prints_and_writes_without_end_is_ended(grading):
-    assert grading.table["flood"] == ["0.0", "0", "0", "3", "time", "limit", "of", "6", "s"]
-    assert "3 were not run (time limit of 6 s)" in grading.pages["flood"]
+    assert (grading.rows["flood"]["points"], grading.rows["flood"]["ended by"]) == ("0.0", "time limit of 10 s")
+    assert "The check was not run to its end: time limit of 10 s." in grading.pages["flood"]
 
 
 def test_submission_that_kills_the_check_gets_no_points(grading):
-    assert grading.table["killer"][:4] == ["0.0", "0", "0", "3"]
+    assert (grading.rows["killer"]["points"], grading.rows["killer"]["not run"]) == ("0.0", "3")
     assert grading.rows["killer"]["ended by"] == "the check was killed by signal 9"
 
 

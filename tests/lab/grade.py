@@ -1,38 +1,36 @@
-"""Grade a folder of submissions with the lab check, one after the other: `python tests/lab/grade.py SUBMISSIONS/`.
+"""Grade a folder of submissions with the lab check: `python tests/lab/grade.py SUBMISSIONS/`.
 
 Every folder in SUBMISSIONS/ is one student's: httpd.py, and async_wsgi.py and my_app.py where they have got that far.
-Written are a table to the terminal and, to the folder of --output, grades.csv and a page for each student. What follows
-"--" goes to pytest: `-- --ab-requests 2000`. docs/teaching.md says how points are set, and what the limits below do
-not protect: run this in a container. It needs Linux.
+Written are a line for each student to the terminal and, to the folder of --output, a page for each student, index.html
+for the teacher, and grades.csv. What follows "--" goes to pytest: `-- --require keep-alive`. docs/teaching.md says how
+points are set, and what the limits below do not protect: run this in a container. It needs Linux.
 """
 
 import argparse
 import csv
 import json
+import multiprocessing
+import multiprocessing.connection
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections import Counter
-from dataclasses import dataclass, field
+import time
+from collections import deque
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from confine import run_confined
+from messages import LANGUAGES
+from rules import ALL_OR_NOTHING, POINTS
 
-# Points of each file of checks. Within a file every check counts the same.
-POINTS = {
-    "test_files.py": 40,
-    "test_wire.py": 25,
-    "test_load.py": 10,
-    "test_process.py": 10,
-    "test_wsgi.py": 15,
-}
 LAB = Path(__file__).resolve().parent
 MY_APP = LAB.parent.parent / "examples" / "template" / "my_app.py"
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv", "venv", "__pycache__")
+OUTCOMES = "passed", "failed", "not offered", "not judged"
+TEXTS = "sent", "got", "expected", "exception", "output"
 
 
 @dataclass
@@ -41,39 +39,50 @@ class Grade:
 
     student: str
     ended_by: str = ""  # why the check was not run to its end
-    checks: list = field(default_factory=list)  # their names, "test_wire.py::test_head_has_no_body"
-    results: dict = field(default_factory=dict)  # name -> what conftest.record() wrote of it
+    seconds: float = 0.0
+    checks: dict = field(default_factory=dict)  # name ("test_wire.py::test_head_has_no_body") -> rule
+    results: dict = field(default_factory=dict)  # name -> what conftest.py wrote of it
+
+    def outcome(self, check):
+        return self.results[check]["outcome"] if check in self.results else "not run"
+
+    def count(self, outcome):
+        return sum(self.outcome(check) == outcome for check in self.checks)
+
+    def failures(self):
+        return [facts for facts in self.results.values() if facts["outcome"] == "failed"]
+
+    def share(self, rule):
+        """Return the share of *rule* that was reached, 0 to 1; None if nothing of it was chosen or offered."""
+        outcomes = [self.outcome(check) for check in self.checks if self.checks[check] == rule]
+        judged = [outcome == "passed" for outcome in outcomes if outcome != "not offered"]
+        if not judged:
+            return None
+        return float(all(judged)) if rule in ALL_OR_NOTHING else sum(judged) / len(judged)
+
+    def points(self, rules=POINTS):
+        """Return the points reached by *rules*, and those to be had."""
+        shares = {rule: share for rule in rules if (share := self.share(rule)) is not None}
+        return sum(POINTS[rule] * share for rule, share in shares.items()), sum(POINTS[rule] for rule in shares)
 
     @property
-    def passed(self):
-        return [name for name, result in self.results.items() if result["passed"]]
+    def mark(self):
+        """Points of 100. What was not offered counts neither way."""
+        reached, most = self.points()
+        return round(100 * reached / most, 1) if most else 0.0
 
-    @property
-    def failed(self):
-        return [name for name, result in self.results.items() if not result["passed"]]
-
-    @property
-    def not_run(self):
-        return [name for name in self.checks if name not in self.results]
-
-    def share(self, file):
-        """Return the points reached in *file* and those to be had: all of POINTS, or 0 if no check of it was chosen."""
-        checks = [name for name in self.checks if name.startswith(file + "::")]
-        most = POINTS[file] if checks else 0
-        return most * sum(name in self.passed for name in checks) / max(len(checks), 1), most
-
-    @property
-    def points(self):
-        return round(sum(self.share(file)[0] for file in POINTS), 1)
-
-    @property
     def row(self):
-        return self.student, self.points, len(self.passed), len(self.failed), len(self.not_run), self.ended_by
+        counts = [self.count(outcome) for outcome in ("passed", "failed", "not offered", "not judged", "not run")]
+        return [self.student, self.mark, *counts, round(self.seconds, 1), self.ended_by]
 
 
-def grade(submission, seconds, pytest_options):
+COLUMNS = "student", "points", "passed", "failed", "not offered", "not judged", "not run", "seconds", "ended by"
+
+
+def grade(submission, seconds, pytest_options, first_port):
     """Run the lab check on a copy of the folder *submission*, for at most *seconds*; return the Grade."""
     result = Grade(submission.name)
+    begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="grade-", ignore_cleanup_errors=True) as scratch:
         folder, record = Path(scratch, "submission"), Path(scratch, "record")
         try:
@@ -91,15 +100,16 @@ def grade(submission, seconds, pytest_options):
                 command,
                 seconds,
                 cwd=folder,
-                env=environment,
+                env=environment | {"LAB_FIRST_PORT": str(first_port)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
             )
-        for line in record.read_text().splitlines() if record.exists() else ():
+        for line in record.read_text("utf-8", "replace").splitlines() if record.exists() else ():
             add(result, line)
         if not result.checks:
             sys.exit(f"The lab check itself does not run:\n{Path(scratch, 'output').read_text()[-2000:]}")
+    result.seconds = time.monotonic() - begin
     return result
 
 
@@ -108,11 +118,20 @@ def add(grade, line):
     try:
         facts = json.loads(line)
         if "checks" in facts:
-            grade.checks = [short(name) for name in facts["checks"]]
-        elif (name := short(facts["check"])) not in grade.failed:  # a failure while cleaning up counts after a pass
-            grade.results[name] = facts
+            grade.checks = {short(name): rule for name, rule in facts["checks"].items() if POINTS[rule]}
+        elif grade.outcome(name := short(facts["check"])) != "failed":  # a failure while cleaning up counts
+            grade.results[name] = well_formed(facts, grade.checks[name])
     except (ValueError, KeyError, TypeError, AttributeError):
         grade.ended_by = grade.ended_by or "record damaged"
+
+
+def well_formed(facts, rule):
+    """Return of *facts* what the pages need, each of its kind: the file they are from can be written by anybody."""
+    known = {"rule": rule, "check": short(facts["check"]), "outcome": OUTCOMES[OUTCOMES.index(facts["outcome"])]}
+    for kind, table in ("cause", "causes"), ("verdict", "verdicts"):
+        key, values = facts.get(kind) or (None, {})
+        known[kind] = (key, values) if key in LANGUAGES["en"][table] else None
+    return known | {name: str(facts.get(name, "")) for name in TEXTS}
 
 
 def short(name):
@@ -121,63 +140,120 @@ def short(name):
     return file.rpartition("/")[2] + colons + check
 
 
-def page(grade):
-    """Return the page for the student: what failed and why, what is most often the cause first."""
-    _, points, passed, failed, not_run, ended_by = grade.row
-    most = sum(grade.share(file)[1] for file in POINTS)
-    lines = [f"# {grade.student}", "", f"{points} of {most} points: {passed} checks passed, {failed} failed"]
-    lines[-1] += f", {not_run} were not run ({ended_by or 'unknown why'})." if not_run else "."
-    lines += ["", "| checks | points | of |", "|---|---|---|"]
-    lines += ["| {} | {:.1f} | {} |".format(file, *grade.share(file)) for file in POINTS]
-    messages = {name: grade.results[name]["message"] for name in grade.failed}
-    causes = Counter(cause for text in messages.values() for cause in re.findall("Likely cause: (.*)", text))
-    if causes:
-        lines += [
-            "",
-            "## Likely causes",
-            "",
-            "What the answers look like from outside; the code has the last word.",
-            "",
-        ]
-        lines += [f"- {cause} ({count} check{'s' * (count > 1)})" for cause, count in causes.most_common()]
-    lines += ["", "## Failed checks"] if failed else []
-    for name, message in messages.items():
-        same = [other for other in messages if messages[other] == message]
-        if name == same[0]:
-            lines += ["", "### " + ", ".join(same[:3]) + (f" and {len(same) - 3} more" if len(same) > 3 else ""), ""]
-            lines += [indented(message)]
-            lines += ["", indented(output)] if (output := grade.results[name]["output"]) else []
-    return "\n".join(lines) + "\n"
+def grade_into(file, *arguments):
+    """Grade one submission, and write the Grade to *file*; runs in a process of its own, which may be told to end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first of them tells the others
+    result = grade(*arguments)
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(asdict(result)), "utf-8")
+    part.rename(file)  # whole, or not there: --resume looks at it
 
 
-def indented(text):
-    """Return *text* as a block of code, which nothing in it can end: it quotes what a submission has said."""
-    return "\n".join("    " + line for line in text.splitlines())
+def load(file, student):
+    return (
+        Grade(**json.loads(file.read_text("utf-8"))) if file.exists() else Grade(student, "the grader's process ended")
+    )
 
 
-def main():
+def grade_all(submissions, results, args, pytest_options):
+    """Grade *submissions*, args.jobs at a time; yield each Grade as soon as it is there, those from before at once.
+
+    results -- folder with a file for each submission that has been graded
+    """
+    files = {submission: results / f"{submission.name}.json" for submission in submissions}
+    waiting, running = deque(), {}
+    for number, submission in enumerate(submissions):
+        if args.resume and files[submission].exists():
+            yield load(files[submission], submission.name)
+            continue
+        files[submission].unlink(missing_ok=True)
+        waiting.append((submission, 20000 + number % 120 * 100))  # a hundred ports, for that many servers
+    try:
+        while waiting or running:
+            while waiting and len(running) < args.jobs:
+                submission, first_port = waiting.popleft()
+                arguments = files[submission], submission, args.time, pytest_options, first_port
+                process = multiprocessing.Process(target=grade_into, args=arguments)
+                process.start()
+                running[process.sentinel] = process, submission
+            for sentinel in multiprocessing.connection.wait(list(running)):
+                process, submission = running.pop(sentinel)
+                process.join()
+                yield load(files[submission], submission.name)
+    finally:
+        for process, _submission in running.values():
+            process.terminate()  # which ends what it runs of a submission
+            process.join()
+
+
+def time_left(begin, done, left):
+    """Return how long *left* more submissions will take after *done* since *begin*, as minutes and seconds."""
+    seconds = round((time.monotonic() - begin) / done * left) if done else 0
+    return f"{seconds // 60}:{seconds % 60:02}"
+
+
+def parse_args(arguments):
     parser = argparse.ArgumentParser(
         description="Grade a folder of submissions.", epilog="After --: options for pytest."
     )
     parser.add_argument("submissions", type=Path, help="folder that has a folder for each student")
     parser.add_argument("--output", type=Path, default=Path("grades"), help="folder for the results (./grades)")
-    parser.add_argument("--time", type=float, default=300, metavar="SECONDS", help="limit for each submission (300)")
+    parser.add_argument("--time", type=float, default=180, metavar="SECONDS", help="limit for each submission (180)")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--jobs", type=int, default=max(cores - 1, 1), help="how many at once (the cores less one)")
+    parser.add_argument("--resume", action="store_true", help="keep the results that are there from a run before")
+    parser.add_argument("--lang", choices=sorted(LANGUAGES), default="en", help="language of the pages (en)")
+    args = parser.parse_args(arguments)
+    if not args.submissions.is_dir():
+        parser.error(f"no such folder: {args.submissions}")
+    if args.jobs < 1:
+        parser.error("--jobs must be 1 or more")
+    return args
+
+
+def main():
     stop = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    args, pytest_options = parser.parse_args(sys.argv[1:stop]), sys.argv[stop + 1 :]
+    args, pytest_options = parse_args(sys.argv[1:stop]), sys.argv[stop + 1 :]
+    from report import Report  # its libraries are not needed to ask for --help
+
     students = sorted(path for path in args.submissions.iterdir() if path.is_dir() and path.name[0] != ".")
-    args.output.mkdir(parents=True, exist_ok=True)
+    results = args.output / "results"
+    results.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C: what runs of a submission is ended first
-    width = max(map(len, [path.name for path in students] + ["student"]))
-    print(f"{'student':{width}} points passed failed not run")
-    with open(args.output / "grades.csv", "w", newline="") as file:
+    report = Report(args.output, args.lang)
+    grades, begin, width = [], time.monotonic(), max(map(len, [path.name for path in students] + ["student"]))
+    print(f"{'student':{width}} points passed failed not offered, not judged, not run")
+    try:
+        for result in grade_all(students, results, args, pytest_options):
+            grades.append(result)
+            report.write_student(result)
+            print(line_of(result, width), flush=True)
+            show_progress(begin, len(grades), len(students))
+    except KeyboardInterrupt:
+        sys.exit("\nStopped. --resume goes on where this has ended.")
+    finally:
+        grades.sort(key=lambda result: result.student)
+        write_csv(args.output / "grades.csv", grades)
+        report.write_index(grades, args.submissions)
+
+
+def line_of(result, width):
+    student, mark, passed, failed, *not_counted, _seconds, ended_by = result.row()
+    left_out = ", ".join(map(str, not_counted))
+    return f"{student:{width}} {mark:6} {passed:6} {failed:6}      {left_out:12} {ended_by}".rstrip()
+
+
+def show_progress(begin, done, count):
+    if sys.stderr.isatty():
+        left = f", about {time_left(begin, done, count - done)} left" if done < count else ""
+        print(f"{done} of {count}{left}   ", end="\r" if left else "\n", file=sys.stderr, flush=True)
+
+
+def write_csv(path, grades):
+    with open(path, "w", newline="", errors="surrogateescape") as file:
         writer = csv.writer(file)
-        writer.writerow(["student", "points", "passed", "failed", "not run", "ended by"])
-        for submission in students:
-            result = grade(submission, args.time, pytest_options)
-            (args.output / f"{submission.name}.md").write_text(page(result), "utf-8", "surrogateescape")
-            writer.writerow(result.row)
-            file.flush()
-            print("{:{width}} {:6} {:6} {:6} {:7}  {}".format(*result.row, width=width).rstrip(), flush=True)
+        writer.writerow(COLUMNS)
+        writer.writerows(result.row() for result in grades)
 
 
 if __name__ == "__main__":
