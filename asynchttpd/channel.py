@@ -127,7 +127,7 @@ class Channel(asynchat.async_chat):
         """Read; asynchat passes the bytes to collect_incoming_data() and calls found_terminator()."""
         asynchat.async_chat.handle_read(self)
         turn_ends = time.monotonic() + self.turn_time if self.early else 0
-        while self.early and self.readable() and time.monotonic() < turn_ends:
+        while self.early and self.state is IDLE and time.monotonic() < turn_ends:
             asynchat.async_chat.handle_read(self)
 
     def hold_input(self):

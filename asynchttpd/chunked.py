@@ -14,7 +14,7 @@ from asynchttpd.http1 import (
 )  # fmt: skip
 
 CHUNK_LINE_LIMIT = 4096  # bytes of one chunk-size line with its extensions; above it 400
-CHUNK_LINES_AT_ONCE = 512  # lines of a chunked body read in one go: 40,000 chunks of a byte may come in one recv
+CHUNK_LINES_AT_ONCE = 256  # lines of a chunked body read in one go: 40,000 chunks of a byte may come in one recv
 
 QUOTED_STRING = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
 CHUNK_LINE = re.compile(
