@@ -86,6 +86,8 @@ class AsyncWSGIServer(httpd.AsyncServer):
         leave_at = time.monotonic() + self.grace
         while self.pool and self.pool.jobs and time.monotonic() < leave_at:
             self._map.poll(1.0)
+            self._map.sweep()  # the master looks whether we turn
+        self.application = None  # what only it holds, such as open files, ends with the program and not after it
 
 
 class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
@@ -418,7 +420,7 @@ def static_folder(text):
     path, equals, name = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"not /prefix=folder: {text!r}")
-    return prefix(path), os.path.realpath(command_line.folder(name))
+    return prefix(path), os.path.abspath(command_line.folder(name))
 
 
 def network(text):
@@ -436,13 +438,14 @@ def run():
     AsyncWSGIServer.multiprocess = args.workers > 1
     AsyncWSGIServer.timeout, AsyncWSGIServer.grace = args.timeout, args.grace
     AsyncWSGIRequestHandler.script_name = args.script_name or ""
-    AsyncWSGIRequestHandler.static_folders = dict(args.static)
     AsyncWSGIRequestHandler.trusted_proxies = args.trusted_proxy
     AsyncWSGIRequestHandler.request_timeout = args.request_timeout
 
-    late = import_late(args)
+    late = import_late(args, command_line.current_folder())
 
     def boot(server):
+        folders = {prefix: running.release_folder(folder) for prefix, folder in args.static}
+        AsyncWSGIRequestHandler.static_folders = folders
         if args.reload:
             from asynchttpd.reload import watch_sources
 
@@ -460,6 +463,6 @@ def run():
 
 
 if __name__ == "__main__":
-    if sys.path[0] == os.getcwd():
+    if sys.path[0] == command_line.current_folder():
         del sys.path[0]  # until the application is loaded
     run()

@@ -728,6 +728,6 @@ def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, bo
 
 
 if __name__ == "__main__":
-    if sys.path[0] == os.getcwd():  # with `python -m httpd`
+    if sys.path[0] == command_line.current_folder():  # with `python -m httpd`
         del sys.path[0]  # what is served there, such as a tempfile.py, is not ours to import
     run()

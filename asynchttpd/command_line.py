@@ -5,6 +5,7 @@ Not here: the options that only applications have (async_wsgi.py), and what is d
 
 import argparse
 import functools
+import math
 import os
 import re
 import sys
@@ -87,6 +88,13 @@ def add_worker_options(group):
         metavar="SECONDS",
         default=30,
         help="time that answers under way have to end when the server stops (default: %(default)s)",
+    )
+    group.add_argument(
+        "--replace-grace",
+        type=seconds,
+        metavar="SECONDS",
+        default=math.inf,
+        help="the same for a worker that is replaced, as by a reload (default: as long as they take)",
     )
     group.add_argument(
         "--timeout",
@@ -262,6 +270,14 @@ def log_level(text):
     if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
         raise argparse.ArgumentTypeError(f"not a log level: {text!r}")
     return text.upper()
+
+
+def current_folder():
+    """Return its path; exit if somebody has deleted it."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        fail(1, "the current folder has been deleted")
 
 
 def folder(text):

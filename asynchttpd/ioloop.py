@@ -61,8 +61,9 @@ FAIR_PERIOD = 1.0  # seconds after a slow turn in which each event has a turn of
 class EventMap(dict):
     """asyncore's map {descriptor: channel}, kept in step with a poller.
 
-    For callers: touch(fd), update_touched(), call_soon(function), close(), the lists `every_turn` and `every_second`,
-    and `sweep_at` to have the next sweep sooner. For loop(): poll(timeout), sweep(). To leave alone: the rest.
+    For callers: touch(fd), update_touched(), call_soon(function), close(), abandon(), the lists `every_turn` and
+    `every_second`, and `sweep_at` to have the next sweep sooner. For loop(): poll(timeout), sweep(). To leave alone:
+    the rest.
     """
 
     # Slots are quicker to look up than the attributes of a dict's child.
@@ -240,6 +241,22 @@ class EventMap(dict):
         if self.poller is not None:
             if threading.current_thread() is threading.main_thread():
                 signal.set_wakeup_fd(-1)
+            if hasattr(self.poller, "close"):
+                self.poller.close()
+            os.close(self.wake_reader)
+            os.close(self.wake_writer)
+            self.poller = self.wake_reader = self.wake_writer = None
+
+    def abandon(self):
+        """Close our copies of all that is open here, in a process that the application has forked: it is the worker's.
+
+        The poller, which is shared, is told nothing. What was in the map is forgotten, so that a loop would end.
+        """
+        for channel in self.values():
+            channel.socket.close()
+        for items in (self, self.interest, self.touched, self.calls):
+            items.clear()
+        if self.poller is not None:
             if hasattr(self.poller, "close"):
                 self.poller.close()
             os.close(self.wake_reader)

@@ -177,6 +177,7 @@ class Listener(asyncore.dispatcher):
         row = self.row
         row[scoreboard.TURNED] = int(time.monotonic() * 1000)
         row[scoreboard.REQUESTS], row[scoreboard.BYTES] = self.requests, self.bytes
+        row[scoreboard.OPEN] = len(self._map) - (not self.draining)  # we are in there, too, until we drain
         worn = 0 < self.max_requests <= self.requests or 0 < self.max_rss <= resident_memory()
         if worn:
             self.ask_for_successor(f"after {self.requests} requests")

@@ -16,7 +16,7 @@ SPEC = re.compile(r"([\w-]+(?:\.[\w-]+)*)(?::(\w+(?:\.\w+)*)(\(.*\))?)?")  # a f
 
 # What our functions import when an option is in use. Imports at the top of a file have happened already.
 LATE = {
-    "application": ("asynchttpd.body", "urllib.parse"),
+    "application": ("asynchttpd.body", "ctypes", "urllib.parse"),
     "access_log": ("json",),
     "reload": ("asynchttpd.reload",),
     "static": ("asynchttpd.listing", "datetime", "mimetypes"),
@@ -29,12 +29,12 @@ class NoApplication(Exception):
     """There is no application of this name; the text says why."""
 
 
-def import_late(args):
-    """Import what the options in *args* will need, but not from the current folder.
+def import_late(args, folder):
+    """Import what the options in *args* will need, but not from *folder*, the current one.
 
     Return the names of all modules that this has loaded.
     """
-    loaded, path, folder = set(sys.modules), sys.path, os.getcwd()
+    loaded, path = set(sys.modules), sys.path
     sys.path = [entry for entry in path if os.path.abspath(entry) != folder]
     try:
         for option, names in LATE.items():

@@ -3,6 +3,7 @@
 Not here: what is served (httpd.py, async_wsgi.py) and how processes are kept alive (prefork.py).
 """
 
+import errno
 import faulthandler
 import os
 import resource
@@ -10,8 +11,8 @@ import signal
 import socket
 import sys
 
-from asynchttpd import accesslog, logs, prefork, scoreboard
-from asynchttpd.command_line import fail
+from asynchttpd import accesslog, logs, ports, prefork, scoreboard
+from asynchttpd.command_line import current_folder, fail
 from asynchttpd.logs import log
 
 
@@ -22,13 +23,17 @@ def serve(args, server_class, handler, boot):
     server_class, handler -- classes of the listening socket and of its channels
     boot -- function(server) that each worker calls before it serves, or None
     """
+    open_standard_streams()
     configure(handler, args)
     raise_descriptor_limit()
     try:
         server = server_class(args.host, args.port, handler)
     except OSError as error:
-        fail(1, f"cannot listen on {args.host}:{args.port}: {error.strerror.partition(' (')[0]}")
-    board = scoreboard.make_board(4 * args.workers)
+        reason = error.strerror.partition(" (")[0]
+        if error.errno == errno.EADDRINUSE and (pids := ports.holders(args.port)):
+            reason += f" by process {', '.join(map(str, pids))}"
+        fail(1, f"cannot listen on {args.host}:{args.port}: {reason}")
+    board = scoreboard.Board()
     master = prefork.Master(
         lambda row, ready: work(server, args, board, row, boot, ready),
         args.workers,
@@ -37,9 +42,19 @@ def serve(args, server_class, handler, boot):
         reopen=lambda: reopen_logs(handler),
         serving=lambda: announce(server, args),
     )
-    master.grace, master.timeout = args.grace, args.timeout
+    master.grace, master.replace_grace, master.timeout = args.grace, args.replace_grace, args.timeout
     master.catch_signals()
     sys.exit(master.run())
+
+
+def open_standard_streams():
+    """Put the null device where stdin, stdout or stderr is closed, or what is opened next would pass for it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stdin = sys.stdin or open(0, closefd=False)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)
 
 
 def configure(handler, args):
@@ -50,7 +65,7 @@ def configure(handler, args):
             handler.access_log = accesslog.AccessLog(args.access_log, args.log_format)
     except OSError as error:
         fail(1, f"cannot open {error.filename}: {error.strerror}")
-    handler.root = os.path.realpath(args.root)
+    handler.root = os.path.normpath(os.path.join(current_folder(), args.root))
     handler.listing, handler.follow_symlinks = args.listing, args.follow_symlinks
     handler.hidden, handler.content_types = args.hidden, dict(args.content_types)
     handler.extra_fields = args.extra_fields
@@ -63,13 +78,14 @@ def configure(handler, args):
 
 def work(server, args, board, row, boot, ready):
     """A worker's life: boot, serve, drain."""
-    master = os.getppid()
+    event_map, handler = server._map, server.handler
+    os.register_at_fork(after_in_child=event_map.abandon)
     faulthandler.enable(logs.descriptor())  # shows where we are on SIGABRT and SIGSEGV
-    event_map = server._map
-    signal.signal(signal.SIGUSR1, lambda *_: event_map.call_soon(lambda: reopen_logs(server.handler)))
-    reopen_logs(server.handler)  # a rotation between the fork and the line above has not reached us
-    server.row = row
-    server.siblings = [other for other in board if other is not row] if args.workers > 1 else ()
+    signal.signal(signal.SIGUSR1, lambda *_: event_map.call_soon(lambda: reopen_logs(handler)))
+    reopen_logs(handler)  # a rotation between the fork and the line above has not reached us
+    # Now, not at the start: where the root is a link to the newest release, a reload serves that.
+    handler.root = release_folder(handler.root)
+    server.row, server.siblings = row, scoreboard.Siblings(board, row)
     if args.max_requests:
         import random
 
@@ -78,11 +94,15 @@ def work(server, args, board, row, boot, ready):
     server.max_rss = args.max_rss * 1024 * 1024
     if boot is not None:
         boot(server)
-    signal.signal(signal.SIGTERM, lambda *_: event_map.call_soon(server.drain))
+
+    def leave(*_):
+        row[scoreboard.STATE] = scoreboard.LEAVING
+        event_map.call_soon(server.drain)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGUSR2, lambda *_: event_map.update_touched())  # one request hangs: the others' answers leave
     event_map.every_second += [server.report, logs.tell_kept_back]
-    # A master that was killed cannot tell its workers to leave; they then have another parent.
-    event_map.every_second.append(lambda: os.getppid() == master or server.drain())
-    access_log = server.handler.access_log
+    access_log = handler.access_log
     if access_log is not None:
         event_map.every_turn.append(access_log.flush)
     ready()
@@ -92,6 +112,13 @@ def work(server, args, board, row, boot, ready):
         logs.tell_kept_back(all=True)
         if access_log is not None:
             access_log.close()
+
+
+def release_folder(root):
+    """Return what *root*, which may be a link, leads to at this moment."""
+    if not os.path.isdir(root):
+        fail(1, f"no such folder: {root!r}")
+    return os.path.realpath(root)
 
 
 def stop_listening(server):

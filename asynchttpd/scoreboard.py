@@ -1,29 +1,68 @@
 """What each worker is doing, in memory that the master and the workers share.
 
-One row a worker, one cell a number. PID and STARTED are the master's to write, STATE is written by both, the
-rest by the worker until it has ended and the master clears the row; everybody reads. A cell is eight aligned
-bytes, stored at once, and nobody adds to what another has written. So there is nothing to lock. Rows are made
-before the first fork.
+One row a worker, one cell a number. A cell is eight aligned bytes, stored at once, and nobody adds to what another has
+written. So there is nothing to lock. The master writes PID, STARTED and the first STATE, and clears the row when the
+worker has ended; the rest is the worker's to write; everybody reads. The memory is made before the first fork.
 """
 
+import errno
 import mmap
 
-PID, STARTED, STATE, CONNECTIONS, REQUESTS, BYTES, TURNED, SPOOLED = range(8)  # cells of a row
-# PID 0: the row is free. STARTED: seconds since 1970. CONNECTIONS: that may bring another request.
-# REQUESTS, BYTES: answered and sent so far. SPOOLED: bytes of bodies that it has in temporary files.
-# TURNED: milliseconds on time.monotonic() when the worker's loop last turned.
-CELLS = 8
+PID, STARTED, STATE, CONNECTIONS, REQUESTS, BYTES, TURNED, SPOOLED, OPEN = range(9)  # cells of a row
+# PID 0: the row is free. STARTED: seconds since 1970. REQUESTS, BYTES: answered and sent so far.
+# CONNECTIONS: that may bring another request. OPEN: all that are open, as of the last second.
+# TURNED: milliseconds on time.monotonic() when the worker's loop last turned; 0 until it serves.
+# SPOOLED: bytes of bodies that it has in temporary files.
+CELLS = 9
 
-FREE, BOOTING, SERVING, WORN, LEAVING = range(5)  # values of STATE; WORN: wants to be replaced
-
-
-def make_board(rows: int) -> list[memoryview]:
-    """Return that many rows of zeros; row[CELL] is an int. They stay shared over fork()."""
-    cells = memoryview(mmap.mmap(-1, rows * CELLS * 8)).cast("q")
-    return [cells[start : start + CELLS] for start in range(0, rows * CELLS, CELLS)]
+FREE, BOOTING, SERVING, WORN, LEAVING, ENDING, HUNG = range(7)  # values of STATE
+# WORN: wants to be replaced. LEAVING: finishes what it has. ENDING: the work is done, the application's exit runs.
+# HUNG: the master has given it up and is about to kill it.
 
 
-def clear(row) -> None:
-    """Give *row* back."""
-    for cell in range(CELLS):
-        row[cell] = 0
+class Board:
+    """The rows that are in use; `for row in board` gives them, in every process, and row[CELL] is an int.
+
+    There is room for more than a system has processes, since workers that leave may take hours; memory that no row has
+    used costs nothing. The rows in use are kept at the front, so that to look at all of them stays quick.
+    """
+
+    def __init__(self, room: int = 32768):
+        self.room = room
+        self.cells = memoryview(mmap.mmap(-1, (1 + room) * CELLS * 8)).cast("q")  # [0]: how many rows to look at
+        self.rows: list[memoryview] = []  # views, made when they are first looked at
+
+    def __iter__(self):
+        used = self.cells[0]
+        while len(self.rows) < used:
+            start = (1 + len(self.rows)) * CELLS
+            self.rows.append(self.cells[start : start + CELLS])
+        return iter(self.rows[:used])
+
+    def take(self) -> memoryview:
+        """Return a row of zeros that nobody uses. Only the master takes and gives. Raise OSError without one."""
+        for row in self:
+            if row[STATE] == FREE:
+                return row
+        if self.cells[0] == self.room:
+            raise OSError(errno.EAGAIN, "too many workers are still leaving")
+        self.cells[0] += 1
+        return list(self)[-1]
+
+    def give_back(self, row: memoryview) -> None:
+        for cell in range(CELLS):
+            row[cell] = 0
+        rows = list(self)
+        while rows and rows[-1][STATE] == FREE:
+            rows.pop()
+        self.cells[0] = len(rows)
+
+
+class Siblings:
+    """The rows of *board* that are in use, but one's *own*."""
+
+    def __init__(self, board, own):
+        self.board, self.own = board, own
+
+    def __iter__(self):
+        return (row for row in self.board if row is not self.own)

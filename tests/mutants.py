@@ -40,6 +40,7 @@ TESTS = {
     "async_wsgi": WSGI,
     "body": "limits spool connection files",
     "channel": HANDLER,
+    "child": "prefork worker",
     "chunked": "http1 patterns limits",
     "command_line": "command_line files wsgi prefork",
     "conditional": "conditional files",
@@ -52,7 +53,8 @@ TESTS = {
     "media": "files",
     "logs": "logs accesslog command_line",
     "loading": "wsgi reload command_line prefork",
-    "prefork": "prefork command_line",
+    "ports": "prefork",
+    "prefork": "prefork worker command_line",
     "producers": f"connection {ANSWER} handler_api faults wsgi",
     "proxy": "proxy accesslog patterns",
     "reload": "reload",
@@ -60,7 +62,7 @@ TESTS = {
     "scoreboard": "prefork",
     "sockets": "command_line prefork",
     "threads": "wsgi_threads wsgi",
-    "worker": "prefork command_line",
+    "worker": "worker prefork",
 }
 
 SWAPS = {

@@ -209,7 +209,7 @@ def lift():
     resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
 
 resource.setrlimit(resource.RLIMIT_NPROC, (1 if os.getuid() != 54321 else 0, hard))
-master = prefork.Master(work, 2, scoreboard.make_board(8), lambda: None, lift)
+master = prefork.Master(work, 2, scoreboard.Board(), lambda: None, lift)
 master.catch_signals()
 print("http://127.0.0.1:1/", flush=True)
 sys.exit(master.run())
@@ -237,12 +237,13 @@ def test_fork_that_fails_is_tried_again(run):
 def test_master_without_descriptors_tries_again(start_app, connect):
     server = start_app("-w", 2)
     wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    server.may_complain = True  # so do workers that cannot boot
     limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
     client = connect(server)
     client.send(b"GET /_exit HTTP/1.1\r\nHost: a\r\n\r\n")
     end_of(client)
-    wait_logged(server, "cannot fork: Too many open files")
+    wait_until(lambda: len(lines_with(server, "starting another")) > 1, "failure to boot")
     assert connect(server).get("/").status == 200
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
     wait_until(lambda: len(server.workers()) == 2, "recovery")
@@ -352,6 +353,7 @@ def test_broken_application_on_reload_keeps_the_old(start_app, connect, tmp_path
     server = start_app("-w", 2)
     wait_until(lambda: len(server.workers()) == 2, "start of two workers")
     before = set(server.workers())
+    server.may_complain = True
     (tmp_path / "faulty.py").write_text("def application(:")
     server.signal(signal.SIGHUP)
     wait_logged(server, "the old ones stay")
@@ -361,8 +363,9 @@ def test_broken_application_on_reload_keeps_the_old(start_app, connect, tmp_path
     server.signal(signal.SIGHUP)
     wait_until(lambda: len(server.workers()) == 2 and not before & set(server.workers()), "reload")
     assert connect(server).get("/").body.split()[1] == b"2"
-    server.may_complain = True
-    assert sum("SyntaxError" in line for line in server.stop()) == 1
+    log = server.stop()
+    # Each try has shown its traceback; on a slow machine there may have been a second one.
+    assert sum("SyntaxError" in line for line in log) == sum("the old ones stay" in line for line in log)
 
 
 def test_flood_of_signals_does_no_harm(start_app, connect):
@@ -436,6 +439,297 @@ def test_workers_of_a_killed_master_finish_and_free_the_port(start_app, connect)
     socket.create_server((server.host, server.port)).close()
 
 
+# Wishes are kept: what the master was asked for happens in the end, whatever comes between.
+
+TELLER = """
+import os, time
+from version import VERSION, BOOT_TIME
+
+time.sleep(BOOT_TIME)
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    if environ["PATH_INFO"] == "/stream":
+        return stream()
+    return [b"%d %s" % (os.getpid(), VERSION)]
+
+def stream():
+    while True:
+        yield b"%d\\n" % os.getpid()
+        yield bytes(2**16)
+"""
+
+
+@pytest.fixture
+def start_teller(tmp_path):
+    """Return a function that serves TELLER, and one that changes the version of which it tells."""
+
+    def change(version, boot_time=0.0):
+        (tmp_path / "version.py").write_text(f"VERSION = {version!r}\nBOOT_TIME = {boot_time}\n")
+
+    def start_it(*options):
+        command = ("-B", ROOT / "async_wsgi.py", "--port", "0", "teller:application", *options)
+        return servers([sys.executable, *map(str, command)], cwd=tmp_path).wait_started()
+
+    (tmp_path / "teller.py").write_text(TELLER)
+    change(b"1")
+    with running_servers(tmp_path) as servers:
+        yield start_it, change
+
+
+def versions(server, connect, count=12):
+    """Return the versions of which *count* new clients are told."""
+    told = set()
+    for _ in range(count):
+        client = connect(server)
+        told.add(client.get("/").body.split()[1])
+        client.close()
+    return told
+
+
+def test_second_reload_during_a_reload_brings_the_newest_code_to_all(start_teller, connect):
+    start, change = start_teller
+    server = start("-w", 2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    before = set(server.workers())
+    change(b"2", boot_time=0.5)
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: len(server.workers()) == 3, "start of a new worker")
+    time.sleep(0.2)  # in which it loads the second version
+    change(b"3")
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: len(server.workers()) == 2 and not before & set(server.workers()), "reload")
+    wait_until(lambda: versions(server, connect) == {b"3"}, "the newest version on both", patience=5)
+
+
+def test_generations_of_workers_that_still_stream_are_no_limit(start_teller, connect):
+    start, change = start_teller
+    server = start()
+    streams = {}
+
+    def stream_of_a_new_worker():
+        stream = connect(server, receive_buffer=4096)
+        stream.send(b"GET /stream HTTP/1.0\r\n\r\n")
+        while stream.reader.readline() != b"\r\n":
+            pass
+        pid = int(stream.reader.readline())
+        if pid in streams:  # which was told to leave just now
+            stream.close()
+        return pid not in streams and streams.setdefault(pid, stream)
+
+    for generation in range(1, 8):
+        change(b"%d" % generation)
+        server.signal(signal.SIGHUP)
+        wait_until(lambda done=generation: len(lines_with(server, "takes the place of")) == done, "reload", patience=5)
+        wait_until(stream_of_a_new_worker, "a stream from the new worker")
+    assert sorted(server.workers()) == sorted(streams)
+    assert versions(server, connect, 1) == {b"7"}
+    for stream in streams.values():
+        stream.close()
+    wait_until(lambda: len(server.workers()) == 1, "leaving of those that have streamed")
+
+
+def test_successor_that_cannot_boot_for_a_moment_is_tried_again(start_teller, connect, tmp_path):
+    start, change = start_teller
+    server = start()
+    server.may_complain = True
+    (tmp_path / "version.py").write_text("VERSION = ")
+    server.signal(signal.SIGHUP)
+    wait_logged(server, "the old ones stay; trying again in 2 s")
+    assert versions(server, connect) == {b"1"}
+    change(b"2")
+    wait_until(lambda: versions(server, connect, 1) == {b"2"}, "the new version", patience=5)
+
+
+def test_worker_that_is_worn_is_replaced_when_that_can_be(start_teller, connect, tmp_path):
+    start, change = start_teller
+    server = start("--max-requests", 10)
+    server.may_complain = True
+    (pid,) = server.workers()
+    (tmp_path / "version.py").write_text("VERSION = ")
+    client = connect(server)
+    for _ in range(12):
+        assert client.get("/").status == 200
+    wait_logged(server, "the old ones stay")
+    change(b"2")
+    wait_until(lambda: server.workers() and pid not in server.workers(), "replacement", patience=5)
+
+
+# SIGUSR1 forbids the forks, and allows them again.
+LIMITED = (
+    FORKS.replace("resource.setrlimit(resource.RLIMIT_NPROC, (1 if", "limits = [(1 if")
+    .replace("0, hard))", "0, hard), (hard, hard)]")
+    .replace(
+        "    resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))",
+        """\
+    resource.setrlimit(resource.RLIMIT_NPROC, limits.pop(0))
+    print("no forks" if limits else "forks again", flush=True)""",
+    )
+)
+
+
+def test_fork_that_fails_in_a_reload_is_tried_again(run):
+    server = run([sys.executable, "-c", LIMITED, str(ROOT)]).wait_started()
+    wait_until(lambda: len(lines_with(server, "serving")) == 2, "start of two workers")
+    before = set(server.workers())
+    server.signal(signal.SIGUSR1)  # no forks any more
+    wait_logged(server, "no forks")
+    server.signal(signal.SIGHUP)
+    wait_logged(server, "cannot fork: Resource temporarily unavailable")
+    server.signal(signal.SIGUSR1)
+    wait_until(lambda: len(server.workers()) == 2 and not before & set(server.workers()), "reload")
+
+
+def test_number_of_workers_follows_the_signals(start_teller):
+    start, _ = start_teller
+    server = start("-w", 2)
+    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    for number, count in ((signal.SIGTTIN, 3), (signal.SIGTTOU, 2), (signal.SIGTTOU, 1), (signal.SIGTTOU, 1)):
+        server.signal(number)
+        wait_until(lambda count=count: len(server.workers()) == count, f"{count} workers")
+    assert server.stop()[-1].endswith("workers from now on: 1")
+
+
+def test_worker_that_somebody_tells_to_leave_is_replaced_while_it_finishes(start_teller, connect):
+    start, _ = start_teller
+    server = start()
+    (pid,) = server.workers()
+    stream = connect(server, receive_buffer=4096)
+    stream.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert stream.sock.recv(1) == b"H"
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: len(server.workers()) == 2, "a worker beside it", patience=5)
+    assert worker_of(connect(server)) != pid
+    assert pid in server.workers()
+
+
+# Booting is watched like the rest.
+
+HANGS = "import os, time\n\ndef stuck():\n    time.sleep(60)\n\nstuck()\n"
+
+
+def test_application_that_hangs_while_it_loads_ends_the_server(tmp_path):
+    (tmp_path / "hanging.py").write_text(HANGS)
+    command = python_command("async_wsgi.py", "--port", 0, "--timeout", 1, "hanging:application")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1
+    assert "hangs: it has been booting for 1 s" in done.stderr
+    assert re.search(r'hanging\.py", line \d+ in stuck', done.stderr)
+
+
+def test_successor_that_hangs_while_it_loads_is_ended_and_tried_again(start_teller, connect):
+    start, change = start_teller
+    server = start("--timeout", 1)
+    server.may_complain = True
+    change(b"2", boot_time=60)
+    server.signal(signal.SIGHUP)
+    wait_logged(server, "hangs: it has been booting for 1 s before it was ready: the old ones stay")
+    assert versions(server, connect) == {b"1"}
+    change(b"3")
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: versions(server, connect, 1) == {b"3"}, "the next reload", patience=1.9)
+
+
+def test_reload_does_not_wait_for_a_successor_that_boots_old_code(start_teller, connect):
+    start, change = start_teller
+    server = start()
+    change(b"2", boot_time=25)
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: len(server.workers()) == 2, "start of a new worker")
+    time.sleep(0.2)  # in which it loads the second version
+    change(b"3")
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: versions(server, connect, 1) == {b"3"}, "reload", patience=5)
+
+
+@pytest.mark.slow
+def test_successor_of_a_hung_worker_that_hangs_in_its_first_turn_is_replaced(start_app, connect):
+    server = start_app("--timeout", 1)
+    stuck = [connect(server) for _ in range(2)]
+    for client in stuck:  # the second waits in the queue until the first worker is dead
+        client.send(b"GET /spin HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    for client in stuck:
+        end_of(client)
+    assert connect(server).get("/").status == 200
+
+
+# Stop and reload with somebody still there.
+
+
+def test_reload_lets_answers_take_their_time_and_a_stop_tells_whom_it_cuts(start_teller, connect):
+    start, change = start_teller
+    server = start("--grace", 1)
+    (old,) = server.workers()
+    clients = [connect(server, receive_buffer=4096) for _ in range(3)]
+    for client in clients:
+        client.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.sock.recv(1) == b"H"
+    change(b"2")
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: versions(server, connect, 1) == {b"2"}, "reload")
+    time.sleep(2.5)  # longer than --grace and the master's next look
+    assert old in server.workers()
+    assert f"worker {old} has not ended in time; connections cut: 3" in "\n".join(server.stop())
+
+
+def test_replaced_worker_may_be_given_a_time(start_teller, connect):
+    start, _ = start_teller
+    server = start("--replace-grace", 1)
+    client = connect(server, receive_buffer=4096)
+    client.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert client.sock.recv(1) == b"H"
+    server.signal(signal.SIGHUP)
+    wait_logged(server, "has not ended in time; connections cut: 1")
+    end_of(client)
+
+
+@pytest.mark.parametrize("boot_time", [0, 0.5])
+def test_stop_of_the_whole_group_starts_nobody_anew(start_teller, boot_time):
+    """Ctrl-C in a container, or systemd, signals all processes at once."""
+    start, change = start_teller
+    server = start("-w", 4)
+    wait_until(lambda: len(server.workers()) == 4, "start of four workers")
+    if boot_time:
+        change(b"2", boot_time)
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: len(server.workers()) == 5, "start of a fifth worker")
+    os.killpg(server.pid, signal.SIGTERM)
+    assert server.wait() == 0
+    assert [line for line in server.stop() if "in place of" not in line] == []
+
+
+def test_hung_worker_of_a_killed_master_frees_the_port(start_app, connect, tmp_path):
+    server = start_app("--timeout", 1)
+    client = connect(server)
+    client.send(b"GET /spin HTTP/1.1\r\nHost: a\r\n\r\n")
+    wait_until((tmp_path / "spinning").exists, "endless loop")
+    server.signal(signal.SIGKILL)
+    server.wait()
+    wait_until(lambda: not group_members(server.pid), "end of the hung worker", patience=5)
+    socket.create_server((server.host, server.port)).close()
+    wait_until(lambda: re.search(r'faulty\.py", line \d+ in spin', "\n".join(server.log_lines())), "its stack")
+
+
+def test_start_names_the_process_that_has_the_port(start_app):
+    server = start_app()
+    command = python_command("httpd.py", "--port", server.port)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "Address already in use by process" in done.stderr
+    assert {str(pid) for pid in group_members(server.pid)} <= set(done.stderr.replace(",", " ").split())
+
+
+def test_master_with_thousands_of_descriptors_watches_on(run):
+    fill = "import os, sys\nwhile os.dup(0) < 1100: pass\nfor fd in range(1100): os.set_inheritable(fd, True)\n"
+    command = python_command("httpd.py", "--port", 0)
+    server = run([sys.executable, "-c", fill + "os.execv(sys.argv[1], sys.argv[1:])", *command], cwd=ROOT / "www")
+    server.wait_started()
+    (pid,) = wait_until(server.workers, "a worker")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: server.workers() not in ([], [pid]), "replacement")
+
+
 # Scoreboard.
 
 BOARD = """
@@ -445,10 +739,10 @@ import httpd
 from asynchttpd import prefork, running, scoreboard
 args = httpd.parse_args(["-w", "2", "-r", sys.argv[1] + "/www"])
 running.configure(httpd.AsyncHTTPRequestHandler, args)
-server, board = httpd.AsyncServer(port=0), scoreboard.make_board(8)
+server, board = httpd.AsyncServer(port=0), scoreboard.Board()
 
 def show():
-    print(json.dumps([list(row) for row in board]), flush=True)
+    print("rows", json.dumps([list(row) for row in board]), flush=True)
 
 master = prefork.Master(
     lambda row, ready: running.work(server, args, board, row, None, ready), 2, board, server.close, show
@@ -457,7 +751,7 @@ master.catch_signals()
 running.announce(server, args)
 sys.exit(master.run())
 """
-PID, STARTED, STATE, CONNECTIONS, REQUESTS, BYTES, TURNED = range(7)
+PID, STARTED, STATE, CONNECTIONS, REQUESTS, BYTES, TURNED, SPOOLED, OPEN = range(9)
 
 
 def test_scoreboard_tells_what_each_worker_does(run, connect):
@@ -465,10 +759,10 @@ def test_scoreboard_tells_what_each_worker_does(run, connect):
 
     def rows():
         """Ask the master for its view."""
-        count = len(lines_with(server, "[["))
+        count = len(lines_with(server, "rows "))
         server.signal(signal.SIGUSR1)
-        wait_until(lambda: len(lines_with(server, "[[")) > count, "print of the board")
-        return [row for row in json.loads(lines_with(server, "[[")[-1]) if row[PID]]
+        wait_until(lambda: len(lines_with(server, "rows ")) > count, "print of the board")
+        return [row for row in json.loads(lines_with(server, "rows ")[-1][5:]) if row[PID]]
 
     wait_until(lambda: len(rows()) == 2 and all(row[STATE] == 2 for row in rows()), "serving of both")
     clients = [connect(server) for _ in range(6)]

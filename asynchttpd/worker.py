@@ -1,0 +1,131 @@
+"""A worker's process, from fork to exit: its signals, those of its children, and its end.
+
+prefork.py is the master's side; what the work is neither knows.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from asynchttpd.scoreboard import ENDING, SERVING, STATE, TURNED
+
+log = logging.getLogger("httpd")
+
+# A terminal, or who signals the whole group, reaches every process: that the master hears of it is enough.
+UNHEARD = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def live(work: Callable, row, tell_master: int, master_alive: int, timeout: float) -> NoReturn:
+    """Be a worker in this process, which has just been forked: do *work(row, ready)*, then end. Never returns.
+
+    tell_master -- descriptor to write to when the worker serves
+    master_alive -- descriptor of a pipe that ends with the master
+    timeout -- seconds for which the loop may stand still when there is no master to look after it; 0: for ever
+    """
+    status = 1
+    try:
+        reset_signals()
+        os.register_at_fork(after_in_child=reset_signals_of_child)
+        with contextlib.suppress(RuntimeError):  # no room for a thread: then without this precaution
+            threading.Thread(target=outlive_master, args=(row, master_alive, timeout), daemon=True).start()
+
+        def ready():
+            row[STATE], row[TURNED] = SERVING, int(time.monotonic() * 1000)
+            with contextlib.suppress(OSError):  # the pipe is full, and the master awake; or it has been killed
+                os.write(tell_master, b"\0")
+            os.close(tell_master)
+
+        status = outcome(work, row, ready)
+    finally:
+        end(status, row)
+
+
+def outcome(work, row, ready):
+    """Do the work; return the exit status that its end means."""
+    try:
+        work(row, ready)
+    except SystemExit as stop:
+        if isinstance(stop.code, int):
+            return stop.code
+        if stop.code is not None:
+            print(stop.code, file=sys.stderr)
+        return int(stop.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def reset_signals():
+    """Take the master's handlers away, and open the ears that were shut for the fork."""
+    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGWINCH):
+        signal.signal(number, signal.SIG_DFL)
+    for number in UNHEARD:
+        # Not SIG_IGN: that would stay with the programs that the application starts.
+        signal.signal(number, unheard)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def unheard(number, frame):
+    """Handle a signal that means nothing to us."""
+
+
+def reset_signals_of_child():
+    """In a child that the application has forked, signals shall do what they do to any process."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, *UNHEARD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def outlive_master(row, master_alive, timeout):
+    """When the master has been killed: leave, and end the process if it hangs. Runs in a thread of its own.
+
+    The parent-death signal of Linux would not do: its default would end the healthy in mid-answer, and a handler in
+    Python never runs in one that hangs.
+    """
+    os.read(master_alive, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    turned = stalled = 0
+    while not timeout or stalled <= timeout:
+        time.sleep(1)
+        stalled = stalled + 1 if row[TURNED] == turned else 0
+        turned = row[TURNED]
+    os.kill(os.getpid(), signal.SIGABRT)
+
+
+def end(status, row) -> NoReturn:
+    """End the process as a program ends: join threads, run atexit's functions, flush files. See Py_FinalizeEx().
+
+    Not by sys.exit(), on whose way out would be the rest of the master's program.
+    """
+    try:
+        row[STATE] = ENDING
+        signal.signal(signal.SIGTERM, unheard)
+        signal.signal(signal.SIGUSR2, lambda *_: give_up_end(status))
+        import ctypes
+
+        ctypes.pythonapi.Py_Exit(status)
+    finally:
+        os._exit(status)
+
+
+def give_up_end(status) -> NoReturn:
+    """The time for the exit is over: say what did not end, and go."""
+    try:
+        left = [
+            f"thread {thread.name}" for thread in threading.enumerate()
+            if not thread.daemon and thread is not threading.main_thread()
+        ]  # fmt: skip
+        if multiprocessing := sys.modules.get("multiprocessing"):
+            left += [f"process {child.pid}" for child in multiprocessing.active_children()]
+        log.error("the application's exit does not end: %s", ", ".join(left) or "a function of atexit's")
+    finally:
+        os._exit(status)
