@@ -673,18 +673,19 @@ class AsyncHTTPRequestHandler(HTTPChannel):
         """Answer with the entries of the folder at *path*: as a page, or as JSON if the client accepts no HTML."""
         from asynchttpd import listing
 
+        number = listing.page_number(self.path.partition("?")[2])
         fd, _ = self.open_path(path, or_folder=True)
         try:
-            entries, is_cut = listing.read_folder(fd, lambda entry: self.is_listed(path, entry))
+            page = listing.read_folder(fd, lambda entry: self.is_listed(path, entry), number)
         finally:
             os.close(fd)
         self.send_response(200)
         accepted = self.headers.get("accept", "")
         if "application/json" in accepted and "text/html" not in accepted:
-            body = listing.as_json(entries, is_cut)
+            body = listing.as_json(page)
             self.send_header("Content-Type", "application/json")
         else:
-            body = listing.as_html(files.url_path(self.path), entries, is_cut)
+            body = listing.as_html(files.url_path(self.path), page)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.send_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
         self.send_header("X-Content-Type-Options", "nosniff")

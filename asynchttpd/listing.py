@@ -5,15 +5,16 @@ choose its name. So every name is escaped in the text, and percent-encoded in th
 """
 
 import html
-import itertools
 import json
 import os
+import re
 import time
 import urllib.parse
 from collections.abc import Callable
 from typing import NamedTuple
 
-ENTRIES_LIMIT = 2000  # entries of a folder that are read: some 20 ms in which the loop stands still
+PAGE_LIMIT = 2000  # entries of one page
+FOLDER_LIMIT = 20_000  # entries of a folder that are sorted: some 50 ms in which the loop stands still
 
 # Pictures of control characters, and U+FFFD for what would turn "ev\u202egnp.exe" into "evexe.png" on the screen.
 VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421}
@@ -42,6 +43,7 @@ tbody tr:hover {{ background: color-mix(in srgb, currentColor 5%, transparent) }
 a {{ display: block; text-decoration: none }}
 a:hover, a:focus {{ text-decoration: underline }}
 p {{ margin: 1rem .5rem }}
+p a {{ display: inline; margin-left: 1rem }}
 @media (max-width: 40rem) {{ td:nth-child(3), th:nth-child(3) {{ display: none }} }}
 </style>
 </head>
@@ -67,29 +69,54 @@ class Entry(NamedTuple):
     mtime: float  # seconds since 1970
 
 
-def read_folder(fd: int, is_served: Callable[[os.DirEntry], bool]) -> tuple[list[Entry], bool]:
-    """Return the entries of the folder open as *fd* for which *is_served*, and whether there were too many.
+class Page(NamedTuple):
+    entries: list[Entry]
+    number: int  # of this page, from 1
+    count: int  # of all pages
+    total: int  # entries of all pages
+    is_cut: bool  # has the folder more than FOLDER_LIMIT?
 
-    Folders come first. Above ENTRIES_LIMIT those that the system names first are kept. Raise OSError if the folder
-    cannot be read.
+
+def page_number(query: str) -> int:
+    """Return the page that the *query* of a URL asks for; without one, or a senseless one, the first."""
+    text = urllib.parse.parse_qs(query).get("page", [""])[0]
+    return int(text) if re.fullmatch("[1-9][0-9]{0,5}", text) else 1
+
+
+def read_folder(fd: int, is_served: Callable[[os.DirEntry], bool], number: int = 1) -> Page:
+    """Return page *number*, or else the last, of the entries of the folder open as *fd* for which *is_served*.
+
+    Sorted are all, folders first, then by name; above FOLDER_LIMIT those that the system names first. Only those of the
+    page are asked for their size and date. Raise OSError if the folder cannot be read.
     """
-    entries = []
+    names, is_cut = [], False
     with os.scandir(fd) as found:
-        for entry in itertools.islice(found, ENTRIES_LIMIT):
+        for entry in found:
             try:
-                if is_served(entry):
-                    facts = entry.stat()
-                    entries.append(Entry(entry.name, entry.is_dir(), facts.st_size, facts.st_mtime))
+                if not is_served(entry):
+                    continue
+                if is_cut := len(names) == FOLDER_LIMIT:
+                    break
+                names.append((not entry.is_dir(), entry.name.lower(), entry.name, entry))
             except OSError:
-                continue  # deleted meanwhile, or a link to nowhere
-        is_cut = next(found, None) is not None
-    return sorted(entries, key=lambda entry: (not entry.is_folder, entry.name.lower(), entry.name)), is_cut
+                continue  # a link in a circle
+    names.sort(key=lambda row: row[:3])
+    count = max(-(-len(names) // PAGE_LIMIT), 1)
+    number = min(number, count)
+    entries = []
+    for is_file, _, name, entry in names[(number - 1) * PAGE_LIMIT : number * PAGE_LIMIT]:
+        try:
+            facts = entry.stat()
+        except OSError:
+            continue  # deleted meanwhile
+        entries.append(Entry(name, not is_file, facts.st_size, facts.st_mtime))
+    return Page(entries, number, count, len(names), is_cut)
 
 
-def as_html(path: str, entries: list[Entry], is_cut: bool) -> bytes:
-    """Return the page for the folder at the decoded URL *path*."""
+def as_html(path: str, page: Page) -> bytes:
+    """Return the *page* of the folder at the decoded URL *path*."""
     rows = [] if path == "/" else [ROW.format(link="../", name="../", size="", modified="")]
-    for entry in entries:
+    for entry in page.entries:
         name = entry.name + "/" * entry.is_folder
         rows.append(
             ROW.format(
@@ -100,13 +127,30 @@ def as_html(path: str, entries: list[Entry], is_cut: bool) -> bytes:
                 modified=utc(entry.mtime),
             )
         )
-    note = f"Only {ENTRIES_LIMIT} entries are shown." if is_cut else f"Entries: {len(entries)}"
-    page = PAGE.format(title=html.escape(visible(path)), rows="\n".join(rows), note=note)
-    return page.encode("utf-8")
+    text = PAGE.format(title=html.escape(visible(path)), rows="\n".join(rows), note=note(page))
+    return text.encode("utf-8")
 
 
-def as_json(entries: list[Entry], is_cut: bool) -> bytes:
-    """Return {"entries": [{"name", "type", "size", "mtime"} ...], "truncated"}."""
+def note(page: Page) -> str:
+    """Return what stands below the entries: how many there are, how many are left out, and the way to them."""
+    total = f"more than {page.total}" if page.is_cut else page.total
+    if page.count == 1:
+        return f"Entries: {total}"
+    first = (page.number - 1) * PAGE_LIMIT + 1
+    last = min(page.number * PAGE_LIMIT, page.total)
+    text = f"Entries {first} to {last} of {total}; {page.total - (last - first + 1)} are on other pages."
+    if page.number > 1:
+        text += f' <a href="?page={page.number - 1}">Previous</a>'
+    if page.number < page.count:
+        text += f' <a href="?page={page.number + 1}">Next</a>'
+    return text
+
+
+def as_json(page: Page) -> bytes:
+    """Return {"entries": [{"name", "type", "size", "mtime"} ...], "truncated", "page", "pages", "total"}.
+
+    truncated -- has the folder entries that are not here?
+    """
     rows = [
         {
             "name": printable(entry.name),
@@ -114,9 +158,11 @@ def as_json(entries: list[Entry], is_cut: bool) -> bytes:
             "size": entry.size,
             "mtime": entry.mtime,
         }
-        for entry in entries
+        for entry in page.entries
     ]
-    return json.dumps({"entries": rows, "truncated": is_cut}, ensure_ascii=False).encode("utf-8")
+    is_part = page.is_cut or page.count > 1
+    facts = {"truncated": is_part, "page": page.number, "pages": page.count, "total": page.total}
+    return json.dumps({"entries": rows, **facts}, ensure_ascii=False).encode("utf-8")
 
 
 def printable(name: str) -> str:

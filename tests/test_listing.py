@@ -73,41 +73,45 @@ def entry(name, is_folder=False, size=0, mtime=0.0):
     return listing.Entry(os.fsdecode(name), is_folder, size, mtime)
 
 
+def shown(path, entries):
+    return Page(listing.as_html(path, listing.Page(entries, 1, 1, len(entries), False)))
+
+
 NAMES = st.binary(min_size=1, max_size=60).filter(lambda name: not {0, 47} & set(name))
 
 
 @given(NAMES, st.booleans())
 def test_every_name_is_text_and_its_link_leads_to_it(name, is_folder):
-    page = Page(listing.as_html("/folder/", [entry(name, is_folder)], False))
+    page = shown("/folder/", [entry(name, is_folder)])
     (link, _text) = list(page.links.items())[1]
     assert link.isascii() and link.startswith("./")
     assert unquote_to_bytes(link) == b"./" + name + b"/" * is_folder
     absolute = urljoin("http://a/folder/", link)
     assert absolute.startswith("http://a/folder/")
-    assert page.tags == Page(listing.as_html("/folder/", [entry(b"harmless", is_folder)], False)).tags
+    assert page.tags == shown("/folder/", [entry(b"harmless", is_folder)]).tags
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_are_shown_as_they_are(name):
-    page = Page(listing.as_html(f"/{os.fsdecode(name)}/", [entry(name)], False))
-    shown = list(page.links.values())[1]
+    page = shown(f"/{os.fsdecode(name)}/", [entry(name)])
+    text = list(page.links.values())[1]
     expected = name.decode("utf-8", "replace").replace("\n", "\u240a").replace("\x1b", "\u241b")
-    assert shown == expected
+    assert text == expected
     assert page.text.count(f"/{expected}/") == 2  # title and heading
 
 
 def test_names_cannot_turn_the_direction_of_what_follows():
     """ "ev\\u202egnp.exe" would be read as "evexe.png"."""
     turned = "ev\u202egnp.exe"
-    page = Page(listing.as_html("/", [entry(turned.encode())], False))
+    page = shown("/", [entry(turned.encode())])
     assert list(page.links.values()) == ["ev\ufffdgnp.exe"]
     hebrew = "עברית.txt"
-    assert list(Page(listing.as_html("/", [entry(hebrew.encode())], False)).links.values()) == [hebrew]
+    assert list(shown("/", [entry(hebrew.encode())]).links.values()) == [hebrew]
 
 
 def test_the_way_up_is_there_except_at_the_top():
-    assert "../" in Page(listing.as_html("/a/", [], False)).links
-    assert Page(listing.as_html("/", [], False)).links == {}
+    assert "../" in shown("/a/", []).links
+    assert shown("/", []).links == {}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +119,7 @@ def test_the_way_up_is_there_except_at_the_top():
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 KiB"), (1536, "1.5 KiB"), (10**6, "976.6 KiB"), (2**40, "1.0 TiB")],
 )
 def test_sizes_are_short(size, text):
-    assert Page(listing.as_html("/", [entry(b"x", size=size)], False)).rows[-1][1] == text
+    assert shown("/", [entry(b"x", size=size)]).rows[-1][1] == text
 
 
 @pytest.mark.parametrize(
@@ -131,7 +135,7 @@ def test_sizes_are_short(size, text):
     ],
 )
 def test_dates_are_utc_or_nothing(mtime, text):
-    assert Page(listing.as_html("/", [entry(b"x", mtime=mtime)], False)).rows[-1][2] == text
+    assert shown("/", [entry(b"x", mtime=mtime)]).rows[-1][2] == text
 
 
 # As the server sends them.
@@ -284,25 +288,76 @@ def test_a_listing_of_a_folder_that_vanishes_and_leads_outside_shows_neither_err
 
 
 @pytest.mark.slow
-def test_a_huge_folder_is_listed_in_part_and_says_so(tmp_path, serve, connect):
-    """100,000 entries, and no other client waits longer than for a folder just over the limit."""
-    for folder, count in (("over", listing.ENTRIES_LIMIT + 1), ("huge", 100_000)):
-        (tmp_path / folder).mkdir()
-        fd = os.open(tmp_path / folder, os.O_RDONLY)
-        for number in range(count):
-            os.mknod(f"{number:06} a name of ordinary length.txt", dir_fd=fd)
+def fill(folder, names):
+    folder.mkdir()
+    fd = os.open(folder, os.O_RDONLY)
+    for name in names:
+        os.mknod(name, dir_fd=fd)
+    os.close(fd)
+
+
+def test_names_that_are_not_served_do_not_count(tmp_path, serve, connect):
+    fill(tmp_path / "dots", [*(f".{number}" for number in range(3000)), *"abcde"])
+    client = connect(serve("Files", handler={"root": str(tmp_path), "listing": True}))
+    page = Page(client.get("/dots/").body)
+    assert list(page.links) == ["../", "./a", "./b", "./c", "./d", "./e"]
+    assert "Entries: 5" in page.text
+    told = json.loads(client.get("/dots/", "Accept: application/json").body)
+    assert (told["truncated"], told["total"]) == (False, 5)
+
+
+def test_a_large_folder_is_sorted_as_a_whole_and_has_pages(tmp_path, serve, connect):
+    names = [f"{number:05}.txt" for number in range(2 * listing.PAGE_LIMIT)]
+    fill(tmp_path / "large", names[::-1])
+    (tmp_path / "large" / "zoo").mkdir()
+    client = connect(serve("Files", handler={"root": str(tmp_path), "listing": True}))
+    pages = [Page(client.get("/large/").body)]
+    while "Next" in pages[-1].links.values():
+        [link] = [link for link, text in pages[-1].links.items() if text == "Next"]
+        pages.append(Page(client.get(urljoin("/large/", link)).body))
+    shown = [link for page in pages for link in page.links if link.startswith("./")]
+    assert shown == ["./zoo/", *(f"./{name}" for name in names)]
+    assert [
+        f"Entries {first} to {last} of 4001" in page.text
+        for page, first, last in zip(pages, (1, 2001, 4001), (2000, 4000, 4001), strict=True)
+    ] == [True] * 3
+    assert ["Previous" in page.links.values() for page in pages] == [False, True, True]
+    assert "2001 are on other pages" in pages[0].text
+    told = json.loads(client.get("/large/?page=3", "Accept: application/json").body)
+    assert (len(told["entries"]), told["truncated"], told["page"], told["pages"], told["total"]) == (
+        1,
+        True,
+        3,
+        3,
+        4001,
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "number"),
+    [("", 1), ("page=2", 2), ("a=b&page=3&c", 3), ("page=0", 1), ("page=-1", 1), ("page=x", 1), ("page=", 1),
+     ("page=" + "9" * 5000, 1), ("page=%32", 2), ("page=\u0662", 1), ("&&;%00", 1)],
+)  # fmt: skip
+def test_a_senseless_page_is_the_first(query, number):
+    assert listing.page_number(query) == number
+
+
+def test_a_page_behind_the_last_is_the_last(client):
+    assert client.get("/?page=999999").body == client.get("/").body
+
+
+def test_of_a_huge_folder_only_so_many_entries_are_looked_at_and_the_page_says_so(tmp_path, monkeypatch):
+    """The loop stands still meanwhile."""
+    monkeypatch.setattr(listing, "FOLDER_LIMIT", 100)
+    fill(tmp_path / "huge", map(str, range(1000)))
+    looked_at = []
+    fd = os.open(tmp_path / "huge", os.O_RDONLY)
+    try:
+        page = listing.read_folder(fd, lambda entry: looked_at.append(entry.name) or True)
+    finally:
         os.close(fd)
-    server = serve("Files", handler={"root": str(tmp_path), "listing": True})
-    client = connect(server)
-    pages, seconds = {}, {}
-    for folder in ("over", "huge"):
-        before = server.cpu_seconds()
-        pages[folder] = [client.get(f"/{folder}/").body for _ in range(20)]
-        seconds[folder] = server.cpu_seconds() - before
-    assert seconds["huge"] < 2 * seconds["over"]
-    page = Page(pages["huge"][0])
-    assert len(page.links) == 1 + listing.ENTRIES_LIMIT  # "../" and the entries
-    assert f"Only {listing.ENTRIES_LIMIT}" in page.text
-    assert len(pages["huge"][0]) < 1_000_000
-    told = json.loads(client.get("/huge/", "Accept: application/json").body)
-    assert (len(told["entries"]), told["truncated"]) == (listing.ENTRIES_LIMIT, True)
+    assert len(looked_at) == 101
+    assert [entry.name for entry in page.entries] == sorted(looked_at[:100])
+    assert "Entries: more than 100" in Page(listing.as_html("/", page)).text
+    told = json.loads(listing.as_json(page))
+    assert (len(told["entries"]), told["truncated"], told["total"]) == (100, True, 100)
