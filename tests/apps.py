@@ -10,13 +10,25 @@ with the query of the request, by which a test finds its own.
 """
 
 import asyncio
+import bz2
 import contextlib
+import email
+import gzip
 import hashlib
+import io
 import json
+import lzma
 import os
 import sys
+import tarfile
 import time
+import warnings
+import zipfile
 from wsgiref.validate import validator
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # by Python 3.12 of some of its library
+    import wave
 
 TEXT = [("Content-Type", "text/plain")]
 ROUTES = {}
@@ -130,6 +142,9 @@ READERS = {
     "readlines 3": lambda stream: stream.readlines(3),
     "iteration": lambda stream: list(stream),
     "mixed": lambda stream: [stream.readline(), stream.read(2), next(iter(stream)), stream.read()],
+    "readinto": lambda stream: [stream.readinto(buffer := bytearray(8)), bytes(buffer), stream.read()],
+    "seek and tell": lambda stream: [stream.read(3), stream.tell(), stream.seek(1), stream.read(), stream.seek(0, 2)],
+    "facts": lambda stream: [stream.closed, stream.readable(), stream.seekable(), hasattr(stream, "mode")],
     "closed": lambda stream: [stream.read(), stream.close()],
     "none": lambda stream: [],
 }
@@ -140,6 +155,26 @@ def reader(environ, start_response):
     found = READERS[argument(environ)](environ["wsgi.input"])
     start_response("200 OK", TEXT.copy())
     return [repr(found).encode()]
+
+
+# Libraries that read the body themselves. Those that find a `mode` in it believe that they may write, or must not read.
+UNPACKERS = {
+    "gzip": lambda stream: gzip.GzipFile(fileobj=stream).read(),
+    "bz2": lambda stream: bz2.BZ2File(stream).read(),
+    "lzma": lambda stream: lzma.LZMAFile(stream).read(),
+    "tar": lambda stream: tarfile.open(fileobj=stream).extractfile("member").read(),
+    "zip": lambda stream: zipfile.ZipFile(stream).read("member"),
+    "wave": lambda stream: wave.open(stream).readframes(1 << 30),
+    "text": lambda stream: io.TextIOWrapper(stream, "latin-1", newline="").read().encode("latin-1"),
+    "multipart": lambda stream: email.message_from_binary_file(stream).get_payload(decode=True),
+}
+
+
+@route
+def unpack(environ, start_response):
+    content = UNPACKERS[argument(environ)](environ["wsgi.input"])
+    start_response("200 OK", TEXT.copy())
+    return [content]
 
 
 @route

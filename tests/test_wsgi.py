@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
 from pathlib import Path
 
 import apps
@@ -248,11 +250,50 @@ def test_workers_are_said_to_be_several_processes(start, connect):
 BODY = b"one\ntwo\nthree"
 
 
-@pytest.mark.parametrize("method", [name for name in apps.READERS if name not in ("closed", "none")])
+@pytest.mark.parametrize("method", [name for name in apps.READERS if name not in ("closed", "facts", "none")])
 def test_input_reads_like_a_file_that_ends_with_the_body(client, method):
     answer = post(client, f"/reader/{target(method)}", BODY, length(BODY))
     assert answer.body == repr(apps.READERS[method](io.BytesIO(BODY))).encode()
     assert_usable(client)
+
+
+def pack(way, content):
+    """Return *content* as apps.UNPACKERS[way] takes it."""
+    packed = io.BytesIO()
+    if way in ("gzip", "bz2", "lzma"):
+        return getattr(apps, way).compress(content)
+    if way == "tar":
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            member = tarfile.TarInfo("member")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    elif way == "zip":
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("member", content)
+    elif way == "wave":
+        with apps.wave.open(packed, "wb") as sound:
+            sound.setparams((1, 1, 8000, 0, "NONE", "not compressed"))
+            sound.writeframes(content)
+    else:
+        return b"A: b\n\n" + content if way == "multipart" else content
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("size", [9, 600_000], ids=["in memory", "on disk"])
+@pytest.mark.parametrize("way", apps.UNPACKERS)
+def test_libraries_read_the_input_as_a_file(client, way, size):
+    content = os.urandom(size)  # which does not become shorter
+    if way == "multipart":
+        content = content.hex().encode()
+    body = pack(way, content)
+    assert post(client, f"/unpack/{way}", body, length(body)).body == content
+    assert_usable(client)
+
+
+@pytest.mark.parametrize("size", [9, 600_000], ids=["in memory", "on disk"])
+def test_input_says_the_same_of_itself_at_any_size(client, size):
+    body = bytes(size)
+    assert post(client, "/reader/facts", body, length(body)).body == b"[False, True, True, False]"
 
 
 @pytest.mark.parametrize("method", ["closed", "none", "read 4"])
