@@ -386,32 +386,20 @@ class HTTPChannel(Channel):
         return self.body.file if self.body else io.BytesIO()
 
 
-class AsyncHTTPRequestHandler(HTTPChannel):
-    """Answers the requests of one connection with its methods do_GET, do_HEAD ...
+class BaseHTTPRequestHandler(HTTPChannel):
+    """The words that an answer is made of, as in http.server's class of this name; a child has the do_* methods.
 
-    As with http.server, such a method finds `command`, `path`, `headers` and `rfile` (the whole body). It answers with
-    send_response, send_header, end_headers, then `wfile.write(bytes)`, push(bytes) or push_with_producer(producer).
-    If it sends no Content-Length, the body is chunked.
-
-    For callers: AsyncHTTPRequestHandler(sock) in a map of asyncore; AsyncServer does that.
-    To override: do_<METHOD>, handle_request, send_head, translate_path, push_with_producer, and the class attributes.
+    Such a method finds `command`, `path`, `headers` and `rfile` (the whole body). It answers with send_response,
+    send_header, end_headers, then `wfile.write(bytes)`, push(bytes) or push_with_producer(producer). If it sends no
+    Content-Length, the body is chunked.
     """
 
     __slots__ = ()
 
-    root = "."  # folder that is served
-    listing = False  # answer with a list of entries for a folder without index.html?
-    hidden = False  # serve names that begin with a dot?
-    follow_symlinks = False  # serve symbolic links that lead out of the root?
-    cache = "no-cache"  # Cache-Control of files: clients may keep them, but ask each time
     extra_fields = ()  # lines such as "Access-Control-Allow-Origin: *" for every answer
-    content_types = {}  # media types besides or in place of those of files.py, such as {".foo": "text/foo"}
-    coding_suffixes = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}  # of precompressed siblings
     server_version = "asynchttpd"
-    chunk_size = 16384  # bytes of a file that is sent with its head, or read at a time where there is no sendfile()
     retry_after = 5  # seconds, in the Retry-After of a 503
     worth_a_warning = {413, 503, 507}  # statuses that tell of a limit of ours: a line in the log, once a second
-    error_page_limit = 1024 * 1024  # bytes read of 404.html
 
     responses = {status.value: (status.phrase, status.description) for status in http.HTTPStatus}
 
@@ -427,10 +415,8 @@ class AsyncHTTPRequestHandler(HTTPChannel):
         return hasattr(self, "do_" + method)
 
     def wants_body(self, method):
-        """Tell whether anybody reads the body of such a request. Ours do not, and what is not wanted is not kept."""
-        return getattr(type(self), "do_" + method) not in (
-            AsyncHTTPRequestHandler.do_GET, AsyncHTTPRequestHandler.do_HEAD, AsyncHTTPRequestHandler.do_OPTIONS,
-        )  # fmt: skip
+        """Tell whether anybody reads the body of such a request: what is not wanted is not kept."""
+        return True
 
     def allowed_methods(self):
         return ", ".join(name.removeprefix("do_") for name in dir(self) if name.startswith("do_"))
@@ -535,7 +521,36 @@ class AsyncHTTPRequestHandler(HTTPChannel):
     def close_when_done(self):
         self.close_connection = True
 
-    # Files.
+    def do_OPTIONS(self):
+        self.send_response(200)
+        self.send_header("Allow", self.allowed_methods())
+        self.send_length(0)
+        self.end_headers()
+
+    def error_page(self, code):
+        """Return (media type, body) for an error: a line of text."""
+        short, long = self.responses[code]
+        return "text/plain", f"{code} {short}: {long}\n".encode()
+
+
+class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
+    """Answers GET and HEAD with the files of a folder.
+
+    For callers: AsyncHTTPRequestHandler(sock) in a map of asyncore; AsyncServer does that.
+    To override: do_<METHOD>, handle_request, send_head, translate_path, push_with_producer, and the class attributes.
+    """
+
+    __slots__ = ()
+
+    root = "."  # folder that is served
+    listing = False  # answer with a list of entries for a folder without index.html?
+    hidden = False  # serve names that begin with a dot?
+    follow_symlinks = False  # serve symbolic links that lead out of the root?
+    cache = "no-cache"  # Cache-Control of files: clients may keep them, but ask each time
+    content_types = {}  # media types besides or in place of those of files.py, such as {".foo": "text/foo"}
+    coding_suffixes = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}  # of precompressed siblings
+    chunk_size = 16384  # bytes of a file that is sent with its head, or read at a time where there is no sendfile()
+    error_page_limit = 1024 * 1024  # bytes read of 404.html
 
     def do_GET(self):
         producer = self.send_head()
@@ -545,11 +560,11 @@ class AsyncHTTPRequestHandler(HTTPChannel):
     def do_HEAD(self):
         self.do_GET()  # nothing but the head is queued
 
-    def do_OPTIONS(self):
-        self.send_response(200)
-        self.send_header("Allow", self.allowed_methods())
-        self.send_length(0)
-        self.end_headers()
+    def wants_body(self, method):
+        """Tell whether anybody reads the body of such a request. Ours do not, and what is not wanted is not kept."""
+        return getattr(type(self), "do_" + method) not in (
+            AsyncHTTPRequestHandler.do_GET, AsyncHTTPRequestHandler.do_HEAD, AsyncHTTPRequestHandler.do_OPTIONS,
+        )  # fmt: skip
 
     def send_head(self):
         """Send the head of the answer for a file or folder, together with a short body.
@@ -704,7 +719,7 @@ class AsyncHTTPRequestHandler(HTTPChannel):
         return files.is_inside(os.path.realpath(folder + entry.name), self.root)
 
     def error_page(self, code):
-        """Return (media type, body) for an error: the root's own 404.html, else a line of text."""
+        """Return (media type, body) for an error: the root's own 404.html, else as any other."""
         if code == 404:
             try:
                 fd, _ = self.open_path(self.root + "/404.html")
@@ -712,8 +727,7 @@ class AsyncHTTPRequestHandler(HTTPChannel):
                     return "text/html", file.read(self.error_page_limit)
             except (HTTPError, OSError):
                 pass  # the usual case
-        short, long = self.responses[code]
-        return "text/plain", f"{code} {short}: {long}\n".encode()
+        return super().error_page(code)
 
 
 def parse_args(arguments=None):
