@@ -37,7 +37,7 @@ WSGI = "wsgi wsgi_threads reload"
 TESTS = {
     "accesslog": "accesslog",
     "answer": WSGI,
-    "async_wsgi": WSGI,
+    "async_wsgi": f"{WSGI} command_line prefork",
     "body": "limits spool connection files",
     "channel": HANDLER,
     "child": "prefork worker",

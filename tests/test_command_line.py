@@ -51,6 +51,7 @@ def port_is_free(port):
         (WSGI, ["my_app:no_such_name", "--port", "0"]),
         (WSGI, ["my_app:__doc__", "--port", "0"]),
         (WSGI, ["my_app:application", "-w", "0"]),
+        (WSGI, ["my_app:application", "--threads", "1001"]),
     ],
 )
 def test_bad_usage_is_one_line_and_status_2(script, options):

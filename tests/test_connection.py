@@ -216,8 +216,10 @@ def test_fault_before_the_head_has_left_is_500(serve, connect, target):
     assert "x-secret" not in answer.fields
     assert b"half" not in answer.body
     assert client.get("/fine").status == 200
+    host, port = client.sock.getsockname()
     client.close()
-    assert sum("ERROR" in line for line in server.stop()) == 1
+    (line,) = [line for line in server.stop() if "ERROR" in line]
+    assert f'{host}:{port} "GET {target}"' in line
 
 
 def test_fault_in_mid_answer_cuts_the_connection(serve, connect, tmp_path):
