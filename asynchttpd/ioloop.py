@@ -61,9 +61,9 @@ FAIR_PERIOD = 1.0  # seconds after a slow turn in which each event has a turn of
 class EventMap(dict):
     """asyncore's map {descriptor: channel}, kept in step with a poller.
 
-    For callers: touch(fd), update_touched(), call_soon(function), close(), abandon(), the lists `every_turn` and
-    `every_second`, and `sweep_at` to have the next sweep sooner. For loop(): poll(timeout), sweep(). To leave alone:
-    the rest.
+    For callers: touch(fd), update_touched(), end_turn(), call_soon(function), close(), abandon(), the lists
+    `every_turn` and `every_second`, and `sweep_at` to have the next sweep sooner. For loop(): poll(timeout), sweep().
+    To leave alone: the rest.
     """
 
     # Slots are quicker to look up than the attributes of a dict's child.
@@ -122,11 +122,15 @@ class EventMap(dict):
             except BlockingIOError:
                 pass  # the pipe is full: the loop has been woken already
 
-    def poll(self, timeout):
-        """Wait at most *timeout* seconds for events and hand them to their channels."""
+    def end_turn(self):
+        """Send what is ready and call `every_turn`; also for a signal handler, when one event of a turn hangs."""
         self.update_touched()
         for function in self.every_turn:
             self._call(function)
+
+    def poll(self, timeout):
+        """Wait at most *timeout* seconds for events and hand them to their channels."""
+        self.end_turn()
         if self.calls:
             timeout = 0
         limit = 1 if time.monotonic() < self.fair_until else EVENTS_PER_TURN

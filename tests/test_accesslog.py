@@ -379,11 +379,11 @@ def test_stack_of_a_hung_worker_goes_to_the_new_log(tmp_path):
         "    start_response('200 OK', [])\n"
         "    return [b'ok']\n"
     )
-    log = tmp_path / "error.log"
+    log, access = tmp_path / "error.log", tmp_path / "access.log"
+    options = ["--access-log", access, "hangs:application"]
     with running_servers(tmp_path) as servers:
         server = servers(
-            python_command("async_wsgi.py", "--port", 0, "--timeout", 2, "--logfile", log, "hangs:application"),
-            cwd=tmp_path,
+            python_command("async_wsgi.py", "--port", 0, "--timeout", 2, "--logfile", log, *options), cwd=tmp_path
         )
         wait_until(lambda: log.exists() and "Serving" in log.read_text(), "start")
         port = int(re.search(r":(\d+)/", log.read_text())[1])
@@ -397,10 +397,11 @@ def test_stack_of_a_hung_worker_goes_to_the_new_log(tmp_path):
             (worker,) = server.workers()
             wait_until(lambda: str(log) in opened_files(worker), "the worker to open it, too")
             with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
-                client.sendall(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
-                received = client.recv(1000)
-        assert received == b""
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
+                received = client.makefile("rb").read()
+        assert received.count(b"HTTP/1.1 ") == 1
         wait_until(lambda: "in application" in log.read_text(), "stack in the new log")
+    lines_of(access, 2)  # also that of the answer that left in the turn which hung
 
 
 def test_log_that_cannot_be_opened_again_stops_nobody(run, connect, tmp_path):
