@@ -13,7 +13,7 @@ http1.py        which bytes are a request, and where it ends (RFC 9112)
 body.py         a request's body while it comes in
 files.py        from a path to an open file inside the root, and what it is; media.py has the types
 conditional.py  does the client have this already, and which part does it want (RFC 9110 §13, §14)
-listing.py      a folder as a page
+listing.py      a folder as a page; errorpage.py: an error as one
 ioloop.py       the loop under asyncore's channels
 prefork.py      one master process, several workers on one socket; scoreboard.py is what they tell each other
 accesslog.py    one line for each answer; logs.py is the way of lines to a file that may be full, or a reader stuck
@@ -425,17 +425,16 @@ class BaseHTTPRequestHandler(HTTPChannel):
         """Answer with status *code*, its page and more *fields* (a dict) in place of what was made so far."""
         if code in self.worth_a_warning:
             logs.warn_seldom(f"answering {code} {self.responses[code][0]}")
-        media_type, body = self.error_page(code)
+        page_fields, body = self.error_page(code)
         self.unsent.clear()
         self.send_response(code, message)
-        self.send_header("Content-Type", media_type)
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_length(len(body))
         if code == 405:
             self.send_header("Allow", self.allowed_methods())
         elif code == 503:
             self.send_header("Retry-After", str(self.retry_after))
-        for name, value in (fields or {}).items():
+        for name, value in (page_fields | (fields or {})).items():
             self.send_header(name, value)
         self.end_headers()
         self.push(body)
@@ -528,9 +527,13 @@ class BaseHTTPRequestHandler(HTTPChannel):
         self.end_headers()
 
     def error_page(self, code):
-        """Return (media type, body) for an error: a line of text."""
+        """Return (fields, body) for an error: a page for browsers, a line of text for others."""
         short, long = self.responses[code]
-        return "text/plain", f"{code} {short}: {long}\n".encode()
+        if self.headers and "text/html" in (self.headers.exact("accept") or ""):
+            from asynchttpd import errorpage
+
+            return errorpage.FIELDS, errorpage.page(code, short, long)
+        return {"Content-Type": "text/plain", "Vary": "Accept"}, f"{code} {short}: {long}\n".encode()
 
 
 class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
@@ -719,12 +722,12 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
         return files.is_inside(os.path.realpath(folder + entry.name), self.root)
 
     def error_page(self, code):
-        """Return (media type, body) for an error: the root's own 404.html, else as any other."""
+        """Return (fields, body) for an error: the root's own 404.html, else as any other."""
         if code == 404:
             try:
                 fd, _ = self.open_path(self.root + "/404.html")
                 with open(fd, "rb", buffering=0) as file:
-                    return "text/html", file.read(self.error_page_limit)
+                    return {"Content-Type": "text/html"}, file.read(self.error_page_limit)
             except (HTTPError, OSError):
                 pass  # the usual case
         return super().error_page(code)

@@ -44,6 +44,7 @@ TESTS = {
     "chunked": "http1 patterns limits",
     "command_line": "command_line files wsgi prefork",
     "conditional": "conditional files",
+    "errorpage": "files",
     "files": f"{ANSWER} connection",
     "http1": "http1 patterns connection limits corpus",
     "httpd": f"{ANSWER} {HANDLER}",

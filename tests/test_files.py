@@ -933,6 +933,37 @@ def test_the_root_may_have_a_404_page_of_its_own(tmp_path, start, connect):
     assert server_descriptors(server) == before
 
 
+BROWSER = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "media_type"),
+    [
+        (BROWSER, "text/html; charset=utf-8"),
+        ("Accept: text/html", "text/html; charset=utf-8"),
+        ("Accept: */*", "text/plain"),
+        ("Accept: application/json", "text/plain"),
+        ("X: y", "text/plain"),
+    ],
+)
+def test_errors_are_a_page_for_browsers_and_a_line_for_others(client, accepted, media_type):
+    for target, method, status in (("/gone", "GET", 404), ("/gone", "HEAD", 404), ("/", "PUT", 405)):
+        answer = client.get(target, accepted, method=method)
+        assert (answer.status, answer.fields["content-type"]) == (status, media_type)
+        assert "Accept" in answer.fields["vary"]  # or a shared cache would hand one of them to all
+        assert method == "HEAD" or str(status).encode() in answer.body
+
+
+def test_the_page_of_an_error_is_small_needs_nothing_and_shows_nothing_of_the_request(client):
+    answer = client.get("/<script>alert(1)</script>?<b>", BROWSER, "Referer: <i>")
+    assert answer.status == 404 and len(answer.body) < 2048
+    assert answer.fields["content-security-policy"].startswith("default-src 'none'")
+    for hostile in (b"<script", b"alert", b"<b>?", b"<i>", b"src=", b"@import", b"url("):
+        assert hostile not in answer.body
+    assert b"color-scheme: light dark" in answer.body
+    assert_looks_missing(client, "/.env", BROWSER)
+
+
 def server_descriptors(server):
     """Return how many descriptors the worker has open."""
     return [len(os.listdir(f"/proc/{pid}/fd")) for pid in server.workers()]

@@ -1,0 +1,51 @@
+"""An error as a page, for those who take HTML: a status in, bytes out. Knows nothing about HTTP.
+
+It works without script, on a phone, and in dark mode, and shows nothing of what the client has sent.
+"""
+
+FIELDS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "Vary": "Accept",
+}
+
+PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{code} {phrase}</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ display: grid; place-content: center; min-height: 100vh; margin: 0; padding: 1rem; box-sizing: border-box;
+       font: 1.125rem/1.5 system-ui, sans-serif; text-align: center }}
+b {{ display: block; font-size: clamp(5rem, 25vw, 12rem); line-height: 1; letter-spacing: -.05em; opacity: .2 }}
+h1 {{ margin: 0; font-size: 1.5rem }}
+p {{ margin: .5rem 0 2rem; opacity: .75 }}
+a {{ color: inherit; text-underline-offset: .25em }}
+</style>
+</head>
+<body>
+<main>
+<b aria-hidden="true">{code}</b>
+<h1>{phrase}</h1>
+<p>{text}.</p>
+<a href="/">To the front page</a>
+</main>
+</body>
+</html>
+"""
+
+# Where the standard library speaks to whoever writes clients.
+TEXTS = {
+    403: "The server may not read this file",
+    404: "There is nothing at this address. It may be misspelt, or what was here has moved",
+    500: "Something is broken here, and the log of the server says what",
+    503: "Too much is asked of this server at the moment: try again in a few seconds",
+}
+
+
+def page(code: int, phrase: str, text: str) -> bytes:
+    """Return the page for status *code*, which is called *phrase* and explained by *text*."""
+    return PAGE.format(code=code, phrase=phrase, text=TEXTS.get(code, text)).encode("utf-8")
