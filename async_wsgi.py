@@ -41,7 +41,7 @@ class AsyncWSGIServer(httpd.AsyncServer):
 
     threads = 0  # threads that run the application; 0: it runs in the loop
     queue_limit = 64  # requests that may wait for a thread; above it 503
-    timeout = 30.0  # seconds after which a busy thread is named in the log, and a worker replaced that has no other
+    timeout = 30.0  # seconds after which a busy thread is logged with its stack; a worker with no other is replaced
     grace = 30.0  # seconds for threads whose clients have left, when the worker is told to leave
     multiprocess = False  # do other processes also call the application?
 
@@ -82,7 +82,7 @@ class AsyncWSGIServer(httpd.AsyncServer):
 
     def serve_forever(self):
         super().serve_forever()
-        # What threads have begun they may finish, also for clients that have left.
+        # Threads may finish what they have begun, also for clients that have left.
         leave_at = time.monotonic() + self.grace
         while self.pool and self.pool.jobs and time.monotonic() < leave_at:
             self._map.poll(1.0)

@@ -110,8 +110,8 @@ class AccessLog:
             log.error("access log: %s; lines lost: %d", self.output.reason, count)
 
     def reopen(self):
-        """Open the file again, as after a rotation that has moved it away. Raise OSError: it stays as it is."""
-        self.output.reopen()  # what is collected goes to the new one: somebody may be about to compress the old
+        """Open the file again after a rotation that has moved it away. Raise OSError; then the old one stays."""
+        self.output.reopen()  # collected lines go to the new file: the old one may be about to be compressed
 
     def close(self):
         """Write and say what is still to be written and said; the process is about to end."""

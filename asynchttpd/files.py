@@ -16,7 +16,7 @@ import time
 from asynchttpd import conditional, http1, media
 from asynchttpd.http1 import HTTPError
 
-FIXED_TIMES = 315619200  # 1980-01-02: before it a time was set by a tool (Nix, git archive, zip) and says nothing
+FIXED_TIMES = 315619200  # 1980-01-02: an earlier time was set by a tool (Nix, git archive, zip) and says nothing
 SETTLED = 0.1  # seconds after a change in which the next one may get the same time from the file system
 
 # What no URI has but clients send (http1.py): we encode it in a Location.
@@ -146,16 +146,16 @@ def validators(facts, coding, now):
 
 
 def is_sized(fd, facts):
-    """Tell whether the open file *fd* is as long as the system says. Those of /proc and /sys are not.
+    """Tell whether the open file *fd* is as long as the system says; files of /proc and /sys are not.
 
-    Only where it occupies no block, as they and empty files do, is there a look at its end.
+    Look at its end only if it occupies no block, like these and empty files.
     """
     size = facts.st_size
     return facts.st_blocks > 0 or len(os.pread(fd, 2, max(size - 1, 0))) == min(size, 1)
 
 
 def suffix_of(path):
-    """Return what tells the type of the file at *path*: ".html", or the whole name when it has no suffix."""
+    """Return the suffix of *path*, such as ".html", or its whole name when it has none."""
     name = path.rpartition("/")[2].lower()
     _, dot, suffix = name.rpartition(".")
     return dot + suffix

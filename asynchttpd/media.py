@@ -79,7 +79,7 @@ CONTENT_TYPES = {
     ".zip": "application/zip",
     ".zst": "application/zstd",
 }
-# Names without a suffix that are text by custom.
+# Names without a suffix that usually mean text.
 TEXT_NAMES = {
     "authors", "changelog", "changes", "containerfile", "contributing", "copying", "dockerfile", "gemfile", "install",
     "licence", "license", "makefile", "news", "notice", "procfile", "rakefile", "readme", "thanks", "todo", "version",

@@ -1,4 +1,4 @@
-"""The threads that run an application, and one request in the hands of one of them.
+"""The threads that run an application, and one request in one of them.
 
 The thread passes its output to the loop, and never touches a socket.
 
@@ -22,14 +22,14 @@ log = logging.getLogger("httpd")
 
 
 class Pool:
-    """The threads of a worker. All are started at once: a request must not find that there is no room for one more.
+    """The threads of a worker. All are started at once: later a request might find that no more can be started.
 
     jobs -- those that run or wait for a thread
     queue_limit -- how many may wait
-    timeout -- seconds after which a thread at work is named in the log; 0: never
-    is_stuck -- are all threads busy for longer, and does nobody wait for any of them? Nobody can free such threads
+    timeout -- seconds after which the log shows the stack of a busy thread; 0: never
+    is_stuck -- are all threads busy for longer, with no client waiting for them? Nothing can free such threads
 
-    Raise RuntimeError if the system has no room for so many.
+    Raise RuntimeError if the system cannot start so many.
     """
 
     def __init__(self, threads, queue_limit, timeout):
@@ -43,7 +43,7 @@ class Pool:
             for _ in range(threads):
                 self.executor.submit(all_here.wait)
         except RuntimeError:
-            all_here.abort()  # those that have started would wait for the others, and the process for them
+            all_here.abort()  # else the threads that have started wait for the others, and the process for them
             raise
 
     def is_full(self):
@@ -54,7 +54,7 @@ class Pool:
         self.executor.submit(job.run)
 
     def look(self):
-        """Once a second: name in the log each job that is at work for long, and see whether the pool is stuck."""
+        """Once a second: log each job that has been at work for long, and see whether the pool is stuck."""
         busy_before = time.monotonic() - (self.timeout or math.inf)
         busy = [job for job in self.jobs if job.busy_since is not None and job.busy_since < busy_before]
         for job in busy:
@@ -64,7 +64,7 @@ class Pool:
         was_stuck, self.is_stuck = self.is_stuck, len(busy) == self.threads and all(job.is_abandoned() for job in busy)
         if self.is_stuck and not was_stuck:
             stacks = "\n".join(f"{job.answer.request}:\n{job.stack()}" for job in busy)
-            log.error("all threads are stuck, and nobody waits for their answers:\n%s", stacks)
+            log.error("all threads are stuck, and no client waits for their answers:\n%s", stacks)
 
     def waiting(self):
         """Return the jobs that wait for a thread."""
@@ -76,7 +76,7 @@ class Job:
 
     given_up -- the answer is not needed any more: the client has left, or got 504
     thread -- the identifier of its thread while that is at work, for stack()
-    busy_since -- since when nothing has been heard of the application; None while it waits for the client
+    busy_since -- when the application last sent something, or began; None while it waits for the client
     file -- a plain file that the application has returned: the loop sends it
     input -- the body of a request that was given up; the thread may still be reading it, so it is closed at the end
     """
@@ -86,9 +86,9 @@ class Job:
         self.environ = handler.get_environ()
         self.application = handler.server.get_app()
         self.call_soon = handler._map.call_soon
-        # What wakes the thread is set and looked at under one lock: nothing can come between a look and its sleep.
+        # What wakes the thread is set and read under one lock, so that no wake-up can be missed before the sleep.
         self.lock = threading.Condition(threading.Lock())
-        self.has_room = True  # may the next piece be handed over?
+        self.has_room = True  # may the next piece be passed on?
         self.given_up = self.is_named = False
         self.thread = self.busy_since = self.file = self.input = None
 
@@ -145,7 +145,7 @@ class Job:
             self.lock.notify()
 
     def give_up(self, body):
-        """Leave the thread to itself: what it still makes is dropped. It may be reading *body*."""
+        """Stop waiting for the thread: its further output is dropped. It may be reading *body*."""
         with self.lock:
             self.input, self.given_up = body, True
             self.lock.notify()

@@ -300,7 +300,7 @@ def test_worker_whose_threads_nobody_can_free_is_replaced(start_threads, connect
         assert waiting.read_answer().status == 503
     assert events.of("waits") == []
     log = "\n".join(server.log_lines())
-    assert "all threads are stuck, and nobody waits for their answers:" in log
+    assert "all threads are stuck, and no client waits for their answers:" in log
     assert log.count('wait_for_event(environ, "go")') >= 4  # each was named, and now again
     events.add("go", "b")
     wait_until(lambda: worker not in server.workers(), "the end of the old worker")
