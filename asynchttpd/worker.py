@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -55,10 +54,10 @@ def outcome(work, row, ready):
         if isinstance(stop.code, int):
             return stop.code
         if stop.code is not None:
-            print(stop.code, file=sys.stderr)
+            log.critical("%s", stop.code)
         return int(stop.code is not None)
     except BaseException:
-        traceback.print_exc()
+        log.critical("an exception ends this worker", exc_info=True)
         return 1
     return 0
 

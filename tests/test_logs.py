@@ -419,6 +419,27 @@ def test_rotation_while_a_worker_boots_reaches_it(connect, tmp_path):
         end(server.process)
 
 
+def test_log_tells_why_a_new_worker_cannot_boot(tmp_path):
+    (tmp_path / "changing.py").write_text("application = print\n")
+    log = tmp_path / "error.log"
+    server = Started(
+        python_command("async_wsgi.py", "--port", 0, "--logfile", log, "changing:application"),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        wait_until(lambda: log.exists() and "Serving" in log.read_text(), "start")
+        for text in ("import no_such_module\n", "raise SystemExit('no database')\n"):
+            (tmp_path / "changing.py").write_text(text)
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: text.split()[-1].strip("')") in log.read_text(), "word of the new worker")  # noqa: B023
+        assert server.stop() == 0
+        assert server.process.stderr.read() == b""
+    finally:
+        end(server.process)
+        server.process.stderr.close()
+
+
 def open_to_write(fifo):
     try:
         return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
