@@ -15,10 +15,7 @@ proxy.py    who the client is behind trusted proxies
 loading.py  from "module:callable" to the application; reload.py watches its sources
 """
 
-import argparse
 import functools
-import os
-import re
 import socket
 import sys
 import threading
@@ -27,10 +24,10 @@ from wsgiref.util import FileWrapper
 
 import httpd
 from asynchttpd import command_line, http1, logs, running
-from asynchttpd.answer import Answer, ApplicationFile, ApplicationProducer, guarded, wraps_plain_file
+from asynchttpd.answer import Answer, guarded, producer_of
 from asynchttpd.channel import CLOSED, SENDING
 from asynchttpd.http1 import HTTPError
-from asynchttpd.loading import NoApplication, import_late, load_app, parse_spec
+from asynchttpd.loading import NoApplication, import_late, load_app
 from asynchttpd.producers import Aborted
 from asynchttpd.threads import Job, Pool
 from httpd import log
@@ -103,7 +100,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     def reset_request(self):
         httpd.AsyncHTTPRequestHandler.reset_request(self)
         self.answer = None  # the Answer of the application
-        self.job = None  # the application at work in a thread
+        self.job = None  # the application at work in a thread, or at pieces that are all empty
         self.forwarded = None  # what trusted proxies say of the client, once it has been asked for
 
     def mount(self):
@@ -207,20 +204,22 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         if piece := answer.written(data):
             if self.state is SENDING:  # PEP 3333 does not allow it, other servers do
                 answer.ahead += piece
-            else:
+                return
+            try:
                 self.send_piece(piece)
+            except OSError as error:  # of our own socket; the application's are told apart (answer.guarded)
+                raise Aborted("the client has left") from error
 
     def finish_response(self, result):
         """Send what the application has returned, piece by piece, as fast as the client takes it."""
-        producer = ApplicationProducer(self.answer, result)
+        self.send_pieces(producer_of(self.answer, result, self.chunk_size))
+
+    def send_pieces(self, producer):
         try:
-            if not self.answer.begun and wraps_plain_file(result):
-                producer = ApplicationFile(self.answer, result, self.chunk_size)
-                self.answer.begin(producer.left)
-                producer.left = self.answer.left
-                piece = b""
-            else:
-                piece = producer.more()  # before the head: this may still fail, or call start_response()
+            piece = producer.first()  # before the head: this may still fail, or call start_response()
+            if piece is None:
+                self.ask_again(producer)
+                return
             self.queue_piece(piece)
         except BaseException:
             producer.close()
@@ -229,6 +228,19 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
             producer.close()  # of one piece: the application has no work to do after it
         else:
             self.queue_producer(producer)
+
+    def ask_again(self, producer):
+        """Nothing but empty pieces has come, and no head has been made: let others have their turn."""
+        if self.deadline is None:
+            self.deadline = time.monotonic() + self.send_timeout
+        self.job = producer
+        self._map.call_soon(functools.partial(self.in_loop, self.asked_again, producer))
+
+    def asked_again(self, producer):
+        if self.job is producer:  # else it was given up
+            self.job = None
+            self.attempt(self.send_pieces, producer)
+            self.end_response()
 
     def send_piece(self, piece):
         self.queue_piece(piece)
@@ -347,89 +359,11 @@ def variable_name(field_name):
 
 def parse_args(arguments=None):
     parser = command_line.argument_parser("Serve a WSGI application over HTTP.")
-    parser.add_argument(
-        "application", metavar="module:callable", type=app_spec, help="what to serve, such as my_app:application"
-    )
-    add_application_options(parser.add_argument_group("the application"))
+    command_line.add_application_options(parser)
     args = parser.parse_args(arguments)
     if args.reload and args.workers > 1:
         parser.error("--reload goes with one worker")
     return args
-
-
-def add_application_options(group):
-    group.add_argument(
-        "--threads",
-        type=thread_count,
-        metavar="N",
-        default=0,
-        help="threads of each worker for an application that waits; 0 runs it in the loop (default: %(default)s)",
-    )
-    group.add_argument(
-        "--request-timeout",
-        type=command_line.seconds,
-        metavar="SECONDS",
-        default=0,
-        help="with --threads: answer 504 if an answer has not begun after so long; 0: never (default: %(default)s)",
-    )
-    group.add_argument(
-        "--script-name", type=prefix, metavar="/PREFIX", help="path under which the application is mounted"
-    )
-    group.add_argument(
-        "--static",
-        type=static_folder,
-        action="append",
-        default=[],
-        metavar="/PREFIX=FOLDER",
-        help="serve the files of this folder under this path; may be repeated",
-    )
-    group.add_argument(
-        "--trusted-proxy",
-        type=network,
-        action="append",
-        default=[],
-        metavar="NETWORK",
-        help="believe Forwarded and X-Forwarded-* from here, such as 127.0.0.1; may be repeated",
-    )
-    group.add_argument(
-        "--reload", action="store_true", help="load the application anew when a source file changes, while you write it"
-    )
-
-
-def app_spec(text):
-    try:
-        parse_spec(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
-
-
-def thread_count(text):
-    if command_line.whole_number(text) > 1000:
-        raise argparse.ArgumentTypeError(f"not a number of threads: {text!r}")
-    return int(text)
-
-
-def prefix(text):
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text):
-        raise argparse.ArgumentTypeError(f"not a path such as /static: {text!r}")
-    return text
-
-
-def static_folder(text):
-    path, equals, name = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"not /prefix=folder: {text!r}")
-    return prefix(path), os.path.abspath(command_line.folder(name))
-
-
-def network(text):
-    import ipaddress
-
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"not a network: {error}") from error
 
 
 def run():

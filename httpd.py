@@ -503,7 +503,7 @@ class BaseHTTPRequestHandler(HTTPChannel):
         """
         if not self.bodiless and not goes_by_sendfile(producer):
             try:
-                self.push(producer.more())
+                self.push(producer.more() or b"")
             except Exception:
                 close_producer(producer)
                 raise

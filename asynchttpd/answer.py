@@ -82,7 +82,10 @@ class Answer:
         self.begun = True
 
     def pieces(self, result):
-        """Yield the pieces of *result* that are sent. Raise Aborted if they are less than the Content-Length."""
+        """Yield the pieces of *result* that are sent, None for an empty one.
+
+        Raise Aborted if they are less than the Content-Length.
+        """
         for piece in checked_result(result):
             if checked_piece(piece):
                 if not self.begun:
@@ -95,6 +98,8 @@ class Answer:
                     yield piece
                 if self.overrun:
                     return
+            else:
+                yield None
         was_begun = self.begun
         if not was_begun:
             # An empty body for HEAD says nothing about the body for GET.
@@ -133,32 +138,67 @@ class Answer:
                 log.exception("%s: close() failed", self.request)
 
 
+def producer_of(answer, result, chunk_size):
+    """Return the producer of the body that the application has returned as *result*."""
+    try:
+        if not answer.begun and wraps_plain_file(result):
+            return ApplicationFile(answer, result, chunk_size)
+    except BaseException:
+        answer.close(result)
+        raise
+    return ApplicationProducer(answer, result)
+
+
 class ApplicationProducer:
     """Hands out the pieces of an application's iterable; each is asked for when the one before has left."""
+
+    empty_limit = 16  # empty pieces that are asked for in one turn of the loop
 
     def __init__(self, answer, result):
         self.answer, self.result = answer, result
         self.pieces = answer.pieces(result)
 
+    def first(self):
+        """Return what is made before the head, with which it travels; None as more() does."""
+        return b"" if self.answer.begun else self.more()
+
     def more(self):
-        piece = guarded(next, self.pieces, b"")
+        """Return the next piece, b"" after the last; None if all that were asked for were empty."""
+        piece, tries = guarded(next, self.pieces, b""), self.empty_limit
+        while piece is None and tries > 0:
+            piece, tries = guarded(next, self.pieces, b""), tries - 1
         if self.answer.ahead:
-            piece, self.answer.ahead = self.answer.ahead + piece, b""
+            piece, self.answer.ahead = self.answer.ahead + (piece or b""), b""
         return piece
 
     def close(self):
         self.answer.close(self.result)
+
+    # As a Job (threads.py), while nothing but empty pieces has come:
+
+    def give_up(self, body):
+        self.close()
+        if body:
+            body.close()
+
+    def stack(self):
+        return "it makes only empty pieces"
 
 
 class ApplicationFile(SendfileProducer):
     """Hands out a plain file that the application has returned in `wsgi.file_wrapper`, for sendfile()."""
 
     def __init__(self, answer, result, chunk_size):
+        fd, start = result.filelike.fileno(), result.filelike.tell()
+        answer.begin(max(0, os.fstat(fd).st_size - start))
         # A file object of our own, without a buffer: the application's may have read ahead.
-        file = open(os.dup(result.filelike.fileno()), "rb", buffering=0)
-        file.seek(result.filelike.tell())
-        super().__init__(file, chunk_size, max(0, os.fstat(file.fileno()).st_size - file.tell()))
+        file = open(os.dup(fd), "rb", buffering=0)
+        file.seek(start)
+        super().__init__(file, chunk_size, answer.left)
         self.answer, self.result = answer, result
+
+    def first(self):
+        return b""
 
     def close(self):
         super().close()
@@ -169,9 +209,10 @@ def guarded(function, *arguments):
     """Call the application's *function*: sys.exit() in it is a fault of one request, not the end of the server."""
     try:
         return function(*arguments)
-    except Exception:
-        raise
     except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, OSError):
+            raise
+        # asyncore would take an OSError, such as ConnectionResetError, for our client's leaving.
         raise RuntimeError(f"the application raised {error!r}") from error
 
 

@@ -166,7 +166,9 @@ class Channel(asynchat.async_chat):
                 # Bytes are taken out before send(), which empties the queue if the client has left; a producer stays.
                 if not hasattr(first, "more"):
                     piece = self.producer_fifo.popleft()
-                elif not (piece := first.more()):
+                elif (piece := first.more()) is None:
+                    break  # nothing yet: it is asked again in the next turn
+                elif not piece:
                     close_producer(self.producer_fifo.popleft())
                     continue
                 size = len(piece)

@@ -1,6 +1,6 @@
 """The command line of both servers: what may stand there, and one line about what may not.
 
-Not here: the options that only applications have (async_wsgi.py), and what is done with all of them (running.py).
+Not here: what is done with the options (running.py).
 """
 
 import argparse
@@ -132,7 +132,7 @@ def add_file_options(group):
     group.add_argument(
         "--hidden",
         action="store_true",
-        help="also serve names that begin with a dot, be they secrets; else they are 404",
+        help="also serve names that begin with a dot, even if they are secrets; without this they are 404",
     )
     group.add_argument(
         "--type",
@@ -220,6 +220,49 @@ def content_type(text):
     return suffix.lower(), media_type
 
 
+def add_application_options(parser):
+    parser.add_argument(
+        "application", metavar="module:callable", type=app_spec, help="what to serve, such as my_app:application"
+    )
+    group = parser.add_argument_group("the application")
+    group.add_argument(
+        "--threads",
+        type=thread_count,
+        metavar="N",
+        default=0,
+        help="threads of each worker for an application that waits; 0 runs it in the loop (default: %(default)s)",
+    )
+    group.add_argument(
+        "--request-timeout",
+        type=seconds,
+        metavar="SECONDS",
+        default=0,
+        help="with --threads: answer 504 if an answer has not begun after so long; 0: never (default: %(default)s)",
+    )
+    group.add_argument(
+        "--script-name", type=prefix, metavar="/PREFIX", help="path under which the application is mounted"
+    )
+    group.add_argument(
+        "--static",
+        type=static_folder,
+        action="append",
+        default=[],
+        metavar="/PREFIX=FOLDER",
+        help="serve the files of this folder under this path; may be repeated",
+    )
+    group.add_argument(
+        "--trusted-proxy",
+        type=network,
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="believe Forwarded and X-Forwarded-* from here, such as 127.0.0.1; may be repeated",
+    )
+    group.add_argument(
+        "--reload", action="store_true", help="load the application anew when a source file changes, while you write it"
+    )
+
+
 def extra_field(text):
     name, colon, value = text.partition(":")
     try:
@@ -286,3 +329,43 @@ def folder(text):
     if not os.access(text, os.R_OK | os.X_OK):
         raise argparse.ArgumentTypeError(f"no permission to read folder {text!r}")
     return text
+
+
+def app_spec(text):
+    from asynchttpd.loading import parse_spec
+
+    try:
+        parse_spec(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def thread_count(text):
+    if whole_number(text) > 1000:
+        raise argparse.ArgumentTypeError(f"not a number of threads: {text!r}")
+    return int(text)
+
+
+def prefix(text):
+    import re
+
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text):
+        raise argparse.ArgumentTypeError(f"not a path such as /static: {text!r}")
+    return text
+
+
+def static_folder(text):
+    path, equals, name = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"not /prefix=folder: {text!r}")
+    return prefix(path), os.path.abspath(folder(name))
+
+
+def network(text):
+    import ipaddress
+
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not a network: {error}") from error

@@ -117,7 +117,7 @@ class ChunkedProducer:
 
 
 def chunk(data):
-    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else data
 
 
 def close_producer(producer):

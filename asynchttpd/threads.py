@@ -102,6 +102,7 @@ class Job:
         except Exception as fault:
             error = fault
         self.thread = self.busy_since = None
+        self.answer.ended = True
         self.call_soon(functools.partial(self.handler.in_loop, self.handler.job_done, self, error))
 
     def call_application(self):
@@ -111,7 +112,10 @@ class Job:
                 self.file = result  # for the loop and sendfile()
             else:
                 for piece in self.answer.pieces(result):
-                    self.deliver(piece)
+                    if piece:
+                        self.deliver(piece)
+                    elif self.given_up:
+                        raise GivenUp
         finally:
             if not self.file:
                 self.answer.close(result)

@@ -315,6 +315,10 @@ FAULTS = {
     "GeneratorExit": raiser(GeneratorExit()),
     "CancelledError": raiser(asyncio.CancelledError()),
     "MemoryError": raiser(MemoryError()),
+    # Not from our socket: the application's own connection, or its disk.
+    "ConnectionResetError": raiser(ConnectionResetError(104, "by the database")),
+    "TimeoutError": raiser(TimeoutError(110, "of the database")),
+    "OSError": raiser(OSError(5, "of the disk")),
     "RecursionError": recurse,
     "StopIteration": raiser(StopIteration()),
 }
@@ -351,7 +355,7 @@ def fails_after_start(environ, start_response):
 @route
 def fails_at_first_piece(environ, start_response):
     start_response("200 OK", TEXT.copy())
-    return Failing(environ, [b""], FAULTS[argument(environ)])
+    return Failing(environ, [b""] * 1000, FAULTS[argument(environ)])
 
 
 @route
@@ -475,7 +479,21 @@ def fields(environ, start_response):
 def pieces(environ, start_response):
     """Three pieces among empty ones."""
     start_response("200 OK", TEXT.copy())
-    return Noting(environ, [b"", b"one", b"", b"", b"two", b"three", b""])
+    return Noting(environ, [*[b""] * 100, b"one", b"", *[b""] * 1000, b"two", b"three", *[b""] * 100])
+
+
+@route
+def empty_pieces(environ, start_response):
+    """/empty_pieces/first: empty pieces for ever before or, /after, behind the first with content."""
+    start_response("200 OK", TEXT.copy())
+    try:
+        if argument(environ) == "after":
+            yield b"first"
+        note(environ, "called")
+        while True:
+            yield b""
+    finally:
+        note(environ, "closed")
 
 
 @route

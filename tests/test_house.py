@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "worker": {"scoreboard"},
 }
 MAY_IMPORT["running"] = {*MAY_IMPORT, "command_line"}
-MAY_IMPORT["command_line"] = {"__version__", "accesslog", "http1"}
+MAY_IMPORT["command_line"] = {"__version__", "accesslog", "http1", "loading"}
 
 LONGEST_FILE = 400  # lines: more is two subjects
 LONGEST_CLASS = 300

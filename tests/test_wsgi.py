@@ -676,8 +676,10 @@ def test_exception_in_mid_stream_cuts_the_connection(server, client, connect, lo
     assert connect(server).get("/hello").status == 200
 
 
-def test_exception_in_mid_stream_resets_where_the_end_would_pass_for_success(client):
-    client.send(b"GET /fails_in_mid_stream/ValueError HTTP/1.0\r\n\r\n")
+@pytest.mark.parametrize("fault", ["ValueError", "ConnectionResetError", "OSError"])
+@pytest.mark.parametrize("name", ["fails_in_mid_stream", "fails_after_write"])
+def test_exception_in_mid_stream_resets_where_the_end_would_pass_for_success(client, name, fault):
+    client.send(f"GET /{name}/{fault} HTTP/1.0\r\n\r\n".encode())
     with pytest.raises(ConnectionResetError):
         client.read_rest()
 
@@ -728,6 +730,21 @@ def test_infinite_generator_ends_with_a_client_that_stopped_reading(server, conn
     client.sock.recv(1000)
     client.reset()
     wait_until(lambda: server.events.of(tag) == ["closed"], "the generator's end", 1)
+
+
+@pytest.mark.parametrize("when", ["first", "after"])
+def test_empty_pieces_for_ever_hold_up_nobody_and_end_with_the_client(server, connect, tag, when):
+    client = connect(server)
+    client.send(f"GET /empty_pieces/{when}?{tag} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    if when == "after":
+        assert client.reader.readline() == b"HTTP/1.1 200 OK\r\n"
+    wait_until(lambda: server.events.of(tag) == ["called"], "the call")
+    other = connect(server)
+    for _ in range(10):
+        assert other.get("/hello").body == b"hello"
+    assert server.events.of(tag) == ["called"]
+    client.reset()
+    wait_until(lambda: server.events.of(tag) == ["called", "closed"], "the generator's end", 2)
 
 
 def test_infinite_writes_end_soon_after_the_client(server, connect, tag):

@@ -94,6 +94,7 @@ def test_full_queue_is_503_with_retry_after(start_threads, connect, events):
     events.add("go", "b")
     assert [client.read_answer().body for client in running + waiting] == [b"through"] * 5
     assert refused.get("/hello").body == b"hello"
+    assert any("answering 503 Service Unavailable" in line for line in server.stop())
 
 
 def test_queue_is_served_in_order(start_threads, connect, events):
@@ -175,6 +176,18 @@ def test_slow_application_is_504_and_the_log_shows_where_it_is(start_threads, co
     log = "\n".join(server.log_lines())
     assert '"GET /block?b" takes too long:' in log and "in block" in log and "wait_for_event(environ" in log
     assert '"GET /hello" takes too long:\nstill waiting for a thread' in log
+
+
+@pytest.mark.parametrize("when", ["first", "after"])
+def test_empty_pieces_in_the_loop_have_as_long_as_a_client_that_takes_nothing(start_threads, connect, events, when):
+    server = start_threads(0, handler={"send_timeout": 0.5})
+    client = connect(server)
+    ask(client, f"/empty_pieces/{when}?e")
+    if when == "first":
+        assert client.read_answer().status == 504
+    else:
+        assert client.read_rest().endswith(b"5\r\nfirst\r\n")
+    wait_until(lambda: events.of("e") == ["called", "closed"], "the generator's end")
 
 
 def test_time_limit_is_for_the_first_byte_only(start_threads, connect, events):
