@@ -1,6 +1,6 @@
 """A worker as its master sees it: what it was told, whether it hangs, how it is ended.
 
-Not here: what the worker itself does (worker.py), and how many there shall be (prefork.py).
+Not here: what the worker itself does (worker.py), and how many workers are wanted (prefork.py).
 """
 
 import math
@@ -11,7 +11,7 @@ import time
 from asynchttpd import scoreboard
 
 STEP = 0.5  # seconds from one of the last signals to the next
-OVERLAP = 1.0  # seconds: a row may be that old when we first see it
+OVERLAP = 1.0  # seconds that a row may be old when we first see it
 
 
 class Child:
@@ -19,10 +19,10 @@ class Child:
 
     started -- time.monotonic() before the fork
     ready -- has it said that it serves?
-    leaving -- does it not count any more? It was told to leave, or has been given up.
-    leave_by -- when it is killed (time.monotonic()), however busy
-    last_signals -- what will still be sent to end it, one signal a STEP
-    progress, stalled -- what its row said when we looked last, and the seconds for which it has said so
+    leaving -- it does not count any more: it was told to leave, or has been given up
+    leave_by -- when it is killed (time.monotonic()), however busy it is
+    last_signals -- signals still to be sent to end it, one in each STEP
+    progress, stalled -- what its row said when we looked last, and for how many seconds it has said the same
     """
 
     def __init__(self, pid, row, started):
@@ -37,7 +37,7 @@ class Child:
         return self.row[scoreboard.STATE]
 
     def tell_to_leave(self, grace):
-        """Have it finish what it has within *grace* seconds."""
+        """Tell it to finish its answers within *grace* seconds."""
         self.leaving = True
         if not self.last_signals:
             self.leave_by = min(self.leave_by, time.monotonic() + grace)
@@ -46,7 +46,7 @@ class Child:
     def hangs(self, timeout, awake):
         """Tell whether its loop has not turned for *timeout* seconds; 0: for ever.
 
-        awake -- seconds since we were last asked. What passed while the master itself was stopped is nobody's fault.
+        awake -- seconds since the last call, without the time in which the master itself was stopped
         """
         progress = self.row[scoreboard.TURNED], self.state
         self.stalled = self.stalled + awake if progress == self.progress else 0.0
@@ -54,12 +54,12 @@ class Child:
         return 0 < timeout <= self.stalled - OVERLAP
 
     def end_hung(self):
-        """It sends what is ready for others; then faulthandler shows where it is, and ends it; if not, it is killed."""
+        """Let it send what is ready for others; then have faulthandler show its stack and end it, or else kill it."""
         self.row[scoreboard.STATE] = scoreboard.HUNG
         self.end_by(signal.SIGUSR2, signal.SIGABRT, signal.SIGKILL)
 
     def end_overdue(self):
-        """If only the application's exit does not end, it says what it waits for."""
+        """Kill it; if only the application's exit does not end, let it first log what it waits for."""
         self.end_by(*[signal.SIGUSR2] * (self.state == scoreboard.ENDING), signal.SIGKILL)
 
     def end_by(self, *signals):
@@ -76,7 +76,7 @@ class Child:
 
 
 def cause(status):
-    """Return what an exit status says, in words."""
+    """Return an exit status in words."""
     if status >= 0:
         return f"status {status}"
     name = signal.Signals(-status).name

@@ -94,7 +94,7 @@ def add_worker_options(group):
         type=seconds,
         metavar="SECONDS",
         default=math.inf,
-        help="the same for a worker that is replaced, as by a reload (default: as long as they take)",
+        help="the same for a worker that is replaced, such as by a reload (default: no limit)",
     )
     group.add_argument(
         "--timeout",

@@ -1,4 +1,4 @@
-"""Who has a port: what Linux tells about other processes' sockets."""
+"""Which process has a port: what Linux tells about other processes' sockets."""
 
 import glob
 import os
@@ -7,7 +7,7 @@ LISTEN = "0A"  # a socket's state in /proc/net/tcp
 
 
 def holders(port: int) -> list[int]:
-    """Return the ids of the processes that listen on *port*, as far as we may know them; without /proc nobody's."""
+    """Return the ids of the processes that listen on *port*, as far as we may know them; none without /proc."""
     sockets = listening_sockets(port)
     pids = set()
     for path in glob.glob("/proc/[0-9]*/fd/*"):

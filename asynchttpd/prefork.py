@@ -1,8 +1,8 @@
-"""One master process, several workers that do the work. Knows nothing of what the work is.
+"""One master process, and several workers that do the work. The master does not know what the work is.
 
-The master forks workers and then only watches, in one loop: note who has ended, do what signals ask, take the next step
-from what is to what is wanted, look after those that hang, sleep. It never runs the application's code, so no fault of
-a worker can take it down. As with Unicorn, the server for Ruby, a worker may die at any moment: the kernel closes
+It forks workers and then only watches, in one loop: note which workers have ended, do what signals ask, take the next
+step towards the workers that are wanted, look after those that hang, sleep. It never runs the application's code, so no
+fault of a worker can end it. As with Unicorn, the server for Ruby, a worker may die at any moment: the kernel closes
 what it had open, and the listening socket lives on in the others.
 
     master -- fork --> worker: work(row, ready) ... ready() ... serves ... SIGTERM: drains, exits
@@ -10,13 +10,15 @@ what it had open, and the listening socket lives on in the others.
        +--- SIGCHLD -----+   before any worker was ready(): could not boot, the master ends.
                              Later: another one takes its place.
 
-What the master was asked for is not an event, which could be missed, but a state that is compared with what is on each
-turn: how many workers there shall be (`count`), and which of them are outdated: started before the last SIGHUP
-(`renewed_at`), or worn, as they say themselves on the scoreboard. While one is outdated, one worker more than wanted is
-started; when that is ready there is one too many, and an outdated one is told to leave. What fails is tried again.
+What the master was asked for is not an event, which it could miss, but a state. On each turn it compares this state
+with what there is: how many workers are wanted (`count`), and which of them are outdated because they were started
+before the last SIGHUP (`renewed_at`), or ask to be replaced on the scoreboard. While one is outdated, the master starts
+one worker more than wanted; when that is ready there is one too many, and an outdated one is told to leave. What fails
+is tried again.
 
-Signal handlers only write a number into a pipe; the loop acts on it. So nothing ever happens in the middle of something
-else. docs/signals.md has the table. worker.py is the other side of the fork, child.py one worker as seen from here.
+Signal handlers only write a number into a pipe, and the loop acts on it. So nothing ever happens in the middle of
+something else. docs/signals.md has the table. worker.py is the other side of the fork, child.py one worker as seen from
+here.
 """
 
 import gc
@@ -42,20 +44,20 @@ TICK = 1.0  # seconds between two looks at the workers
 class Master:
     """Keeps *count* workers alive until it is told to stop.
 
-    work -- function(row, ready), called in each new worker: *row* is its row of the scoreboard, ready() is
-            called when it serves. It returns, or raises SystemExit, when the worker is done; on SIGTERM
-            it should, and says LEAVING on its row. Its SIGUSR1 means "open the logs again", its SIGUSR2 "your loop
-            stands still and you are about to be killed".
+    work -- function(row, ready), called in each new worker: *row* is its row of the scoreboard, and it calls ready()
+            when it serves. It returns, or raises SystemExit, when the worker is done. On SIGTERM it should do so soon,
+            with LEAVING on its row. SIGUSR1 tells it to open the logs again, SIGUSR2 that its loop stands still and it
+            is about to be killed.
     count -- how many workers; SIGTTIN and SIGTTOU change it by one
     board -- a scoreboard.Board
-    release -- called in the master when it stops, to close what it shares with the workers: as long as it
-               holds a copy of a listening socket, clients queue up there
+    release -- called in the master when it stops, to close what it shares with the workers: as long as it holds a copy
+               of a listening socket, clients join its queue
     reopen -- called in the master on SIGUSR1
     serving -- called in the master once, when the first worker is ready
     """
 
-    grace = 30.0  # seconds for a worker that was told to leave because the server stops, and for each one's exit
-    replace_grace = math.inf  # the same for one that is replaced
+    grace = 30.0  # seconds for a worker that is told to leave when the server stops, and for the exit of any worker
+    replace_grace = math.inf  # seconds for a worker that is replaced
     timeout = 30.0  # seconds for which a worker's loop may stand still, or a worker may boot; 0: for ever
     brake = 1.0  # seconds in which at most *count* workers are started: no storm of forks if they die at once
     retry, longest_retry = 2.0, 60.0  # seconds until a replacement that failed is tried again: doubled each time
@@ -66,7 +68,7 @@ class Master:
         self.workers: dict[int, Child] = {}  # by pid
         self.booted = False  # has a worker ever been ready?
         self.stopping = False
-        self.renewed_at = 0.0  # who was started before is outdated (time.monotonic())
+        self.renewed_at = 0.0  # workers started before it are outdated (time.monotonic())
         self.retry_at, self.retry_pause = 0.0, self.retry
         self.credit = float(count)  # workers that may be started now; grows by *count* every *brake* seconds
         self.credited = self.checked = time.monotonic()
@@ -78,7 +80,7 @@ class Master:
         gc.freeze()
         while True:
             ended = self.reap()
-            # Before we judge why they ended: who signals a whole group has reached us before one of it could end.
+            # Before we judge why they ended: a signal to the whole group reached us before one of it could end.
             self.read_signals()
             for child, status in ended:
                 self.worker_ended(child, status)
@@ -92,7 +94,7 @@ class Master:
             self.wait()
 
     def catch_signals(self):
-        """Have signals noted, from now on, for run() to act on; call it before run()."""
+        """Note signals from now on, for run() to act on; call this before run()."""
         self.wake_reader, self.wake_writer = os.pipe()
         self.alive_reader, self.alive_writer = os.pipe()  # which only we have open for writing
         os.set_blocking(self.wake_reader, False)
@@ -104,7 +106,7 @@ class Master:
             signal.signal(number, lambda *_: None)  # set_wakeup_fd has written the number already
 
     def wait(self):
-        """Sleep until a signal arrives, a worker gets ready or it is time for a look."""
+        """Sleep until a signal arrives, a worker becomes ready, or it is time to look at the workers."""
         pause = self.brake / self.count if self.booted and self.missing() > 0 else TICK
         if any(child.last_signals for child in self.workers.values()):
             pause = min(pause, STEP)
@@ -135,7 +137,7 @@ class Master:
             log.info("workers from now on: %d", self.count)
         elif number in MEANINGLESS:
             log.info("%s means nothing here: ignored", signal.Signals(number).name)
-            signal.signal(number, signal.SIG_IGN)  # once said is enough: a terminal sends WINCH whenever it is resized
+            signal.signal(number, signal.SIG_IGN)  # log it once: a terminal sends WINCH whenever it is resized
 
     def staying(self):
         return [child for child in self.workers.values() if not child.leaving]
@@ -150,7 +152,7 @@ class Master:
     # The next step there.
 
     def balance(self):
-        """Start what is missing, let go who is too many, and have the outdated replaced, one at a time."""
+        """Start missing workers, dismiss surplus ones, and replace outdated ones, one at a time."""
         now = time.monotonic()
         self.credit = min(self.count, self.credit + (now - self.credited) * self.count / self.brake)
         self.credited = now
@@ -164,7 +166,7 @@ class Master:
                 self.spawn()
 
     def dismiss_one(self):
-        """Tell one to leave whom the others can spare; return whether there was one."""
+        """Tell one worker to leave that is not needed any more; return whether there was one."""
         ready = [child for child in self.staying() if child.ready]
         late = [child for child in self.staying() if not child.ready and self.is_outdated(child)]
         if len(ready) > self.count:
@@ -174,7 +176,7 @@ class Master:
             else:
                 log.info("worker %d is one too many", leaving.pid)
         elif len(ready) == self.count and late:
-            leaving = late[0]  # it boots what nobody wants any more
+            leaving = late[0]  # it boots what is outdated already
         else:
             return False
         leaving.tell_to_leave(self.replace_grace)
@@ -189,7 +191,7 @@ class Master:
             return self.cannot_fork(error)
         # Before the fork, or they could overwrite what a quick child has already written.
         row[scoreboard.STARTED], row[scoreboard.STATE] = int(time.time()), scoreboard.BOOTING
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # none may meet the child while it has our handlers
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # none may reach the child while it has our handlers
         try:
             pid = os.fork()
         except OSError as error:
@@ -205,7 +207,7 @@ class Master:
         return True
 
     def become_worker(self, row):
-        """Leave behind, in the child of a fork, what is the master's. Never returns."""
+        """In the child of a fork: close what belongs to the master, and be a worker. Never returns."""
         try:
             signal.set_wakeup_fd(-1)
             os.close(self.wake_reader)
@@ -230,7 +232,7 @@ class Master:
     # Workers that end, or hang.
 
     def reap(self):
-        """Return [(worker, exit status)] of those that have ended. As process 1 we are also sent strangers."""
+        """Return [(worker, exit status)] of those that have ended. As process 1 we also get others' orphans."""
         ended = []
         while True:
             try:
@@ -243,17 +245,17 @@ class Master:
                 ended.append((self.workers.pop(pid), os.waitstatus_to_exitcode(wait_status)))
 
     def worker_ended(self, child, status):
-        self.note_ready(child)  # it may have been for a moment
+        self.note_ready(child)  # it may have been ready for a moment
         self.board.give_back(child.row)
         if not child.leaving and not self.stopping:
             self.worker_lost(child, f"ended with {cause(status)}", status)
 
     def worker_lost(self, child, what, status=0):
-        """One is gone that was not told to leave; *what* it did, for the log."""
+        """A worker has ended, or has to, without being told to leave; *what* it did, for the log."""
         child.leaving = True
         if not self.booted:
             self.status = status if status > 0 else 1  # the next would end the same way
-            if status <= 0:  # else it has said why
+            if status <= 0:  # else it has logged why
                 log.error("worker %d %s before it was ready", child.pid, what)
             self.stop()
         elif not child.ready and self.missing() <= 0:
@@ -267,7 +269,7 @@ class Master:
             log.warning("worker %d %s, starting another", child.pid, what)
 
     def check_workers(self):
-        """End who is overdue, and whose loop stands still."""
+        """End workers that are overdue, or whose loop stands still."""
         now = time.monotonic()
         awake, self.checked = min(now - self.checked, TICK), now
         for child in self.workers.values():
@@ -283,7 +285,7 @@ class Master:
                 self.worker_hangs(child)
 
     def cut_off(self, child):
-        if child.state != scoreboard.ENDING:  # then it will say itself what does not end
+        if child.state != scoreboard.ENDING:  # else it will log itself what does not end
             connections = child.row[scoreboard.OPEN]
             log.warning("worker %d has not ended in time; connections cut: %d", child.pid, connections)
         child.end_overdue()

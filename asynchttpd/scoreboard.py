@@ -1,8 +1,8 @@
 """What each worker is doing, in memory that the master and the workers share.
 
-One row a worker, one cell a number. A cell is eight aligned bytes, stored at once, and nobody adds to what another has
-written. So there is nothing to lock. The master writes PID, STARTED and the first STATE, and clears the row when the
-worker has ended; the rest is the worker's to write; everybody reads. The memory is made before the first fork.
+One row for each worker, one number in each cell. A cell is eight aligned bytes that are stored at once, and no process
+adds to what another has written. So it needs no lock. The master writes PID, STARTED and the first STATE, and clears
+the row when the worker has ended; the worker writes the rest; all read. The memory is made before the first fork.
 """
 
 import errno
@@ -21,10 +21,10 @@ FREE, BOOTING, SERVING, WORN, LEAVING, ENDING, HUNG = range(7)  # values of STAT
 
 
 class Board:
-    """The rows that are in use; `for row in board` gives them, in every process, and row[CELL] is an int.
+    """The rows that are in use: `for row in board` yields them, in every process, and row[CELL] is an int.
 
-    There is room for more than a system has processes, since workers that leave may take hours; memory that no row has
-    used costs nothing. The rows in use are kept at the front, so that to look at all of them stays quick.
+    There is room for more rows than a system has processes, since leaving workers may take hours; memory that no row
+    has used costs nothing. The rows in use stand at the front, so that looking at all of them stays quick.
     """
 
     def __init__(self, room: int = 32768):
@@ -40,7 +40,7 @@ class Board:
         return iter(self.rows[:used])
 
     def take(self) -> memoryview:
-        """Return a row of zeros that nobody uses. Only the master takes and gives. Raise OSError without one."""
+        """Return an unused row of zeros; raise OSError if there is none. Only the master takes and gives back rows."""
         for row in self:
             if row[STATE] == FREE:
                 return row
@@ -59,7 +59,7 @@ class Board:
 
 
 class Siblings:
-    """The rows of *board* that are in use, but one's *own*."""
+    """The rows of *board* that are in use, except one's *own*."""
 
     def __init__(self, board, own):
         self.board, self.own = board, own

@@ -1,6 +1,6 @@
 """A worker's process, from fork to exit: its signals, those of its children, and its end.
 
-prefork.py is the master's side; what the work is neither knows.
+prefork.py is the master's side of the fork. Neither knows what the work is.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ from asynchttpd.scoreboard import ENDING, SERVING, STATE, TURNED
 
 log = logging.getLogger("httpd")
 
-# A terminal, or who signals the whole group, reaches every process: that the master hears of it is enough.
+# A terminal sends these to every process of its group, and it is enough that the master gets them.
 UNHEARD = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def live(work: Callable, row, tell_master: int, master_alive: int, timeout: float) -> NoReturn:
-    """Be a worker in this process, which has just been forked: do *work(row, ready)*, then end. Never returns.
+    """Be a worker in this process, which has just been forked: call *work(row, ready)*, then end. Never returns.
 
     tell_master -- descriptor to write to when the worker serves
     master_alive -- descriptor of a pipe that ends with the master
@@ -32,12 +32,12 @@ def live(work: Callable, row, tell_master: int, master_alive: int, timeout: floa
     try:
         reset_signals()
         os.register_at_fork(after_in_child=reset_signals_of_child)
-        with contextlib.suppress(RuntimeError):  # no room for a thread: then without this precaution
+        with contextlib.suppress(RuntimeError):  # no thread can be started: go on without this precaution
             threading.Thread(target=outlive_master, args=(row, master_alive, timeout), daemon=True).start()
 
         def ready():
             row[STATE], row[TURNED] = SERVING, int(time.monotonic() * 1000)
-            with contextlib.suppress(OSError):  # the pipe is full, and the master awake; or it has been killed
+            with contextlib.suppress(OSError):  # the pipe is full, so the master is awake; or it has been killed
                 os.write(tell_master, b"\0")
             os.close(tell_master)
 
@@ -47,7 +47,7 @@ def live(work: Callable, row, tell_master: int, master_alive: int, timeout: floa
 
 
 def outcome(work, row, ready):
-    """Do the work; return the exit status that its end means."""
+    """Do the work; return the exit status."""
     try:
         work(row, ready)
     except SystemExit as stop:
@@ -63,21 +63,21 @@ def outcome(work, row, ready):
 
 
 def reset_signals():
-    """Take the master's handlers away, and open the ears that were shut for the fork."""
+    """Remove the master's handlers, and unblock the signals that were blocked for the fork."""
     for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGWINCH):
         signal.signal(number, signal.SIG_DFL)
     for number in UNHEARD:
-        # Not SIG_IGN: that would stay with the programs that the application starts.
+        # Not SIG_IGN, which the programs that the application starts would inherit.
         signal.signal(number, unheard)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def unheard(number, frame):
-    """Handle a signal that means nothing to us."""
+    """Do nothing about a signal."""
 
 
 def reset_signals_of_child():
-    """In a child that the application has forked, signals shall do what they do to any process."""
+    """In a child that the application has forked, let signals do what they do to any process."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, *UNHEARD):
         signal.signal(number, signal.SIG_DFL)
@@ -87,8 +87,8 @@ def reset_signals_of_child():
 def outlive_master(row, master_alive, timeout):
     """When the master has been killed: leave, and end the process if it hangs. Runs in a thread of its own.
 
-    The parent-death signal of Linux would not do: its default would end the healthy in mid-answer, and a handler in
-    Python never runs in one that hangs.
+    The parent-death signal of Linux is no help: by default it would end a healthy worker in mid-answer, and a handler
+    in Python never runs in a worker that hangs.
     """
     os.read(master_alive, 1)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -101,9 +101,9 @@ def outlive_master(row, master_alive, timeout):
 
 
 def end(status, row) -> NoReturn:
-    """End the process as a program ends: join threads, run atexit's functions, flush files. See Py_FinalizeEx().
+    """End the process like any program: join threads, run atexit's functions, flush files. See Py_FinalizeEx().
 
-    Not by sys.exit(), on whose way out would be the rest of the master's program.
+    Not with sys.exit(), which would run the rest of the master's program on its way out.
     """
     try:
         row[STATE] = ENDING
@@ -117,7 +117,7 @@ def end(status, row) -> NoReturn:
 
 
 def give_up_end(status) -> NoReturn:
-    """The time for the exit is over: say what did not end, and go."""
+    """The time for the exit is over: log what did not end, and end the process."""
     try:
         left = [
             f"thread {thread.name}" for thread in threading.enumerate()
