@@ -550,7 +550,7 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
     hidden = False  # serve names that begin with a dot?
     follow_symlinks = False  # serve symbolic links that lead out of the root?
     cache = "no-cache"  # Cache-Control of files: clients may keep them, but ask each time
-    content_types = {}  # media types besides or in place of those of files.py, such as {".foo": "text/foo"}
+    content_types = ()  # pairs such as (".foo", "text/foo"), besides or in place of the types of media.py
     coding_suffixes = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}  # of precompressed siblings
     chunk_size = 16384  # bytes of a file that is sent with its head, or read at a time where there is no sendfile()
     error_page_limit = 1024 * 1024  # bytes read of 404.html
@@ -592,8 +592,9 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
 
     def send_file_head(self, fd, facts, path, coding=""):
         """Answer with the open file *fd*, as the request's conditional fields and Range ask; return as send_body()."""
-        if not files.is_sized(fd, facts):
-            return self.send_unsized(fd, path, coding)
+        type_fields = files.type_fields(path.rpartition("/")[2], coding, self.content_types)
+        if not facts.st_blocks and not files.is_sized(fd, facts.st_size):
+            return self.send_unsized(fd, type_fields)
         now = time.time()
         etag, mtime = files.validators(facts, coding, now)
         status, parts = conditional.select_parts(self.command, self.headers, etag, mtime, facts.st_size, now)
@@ -609,18 +610,14 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
             return None
         self.head.append("X-Content-Type-Options: nosniff\r\nAccept-Ranges: bytes")
         if len(parts) > 1:
-            return self.send_parts(fd, parts, facts.st_size, self.type_fields(path, coding))
+            return self.send_parts(fd, parts, facts.st_size, type_fields)
         [(start, stop)] = parts
-        self.head.append(self.type_fields(path, coding))
+        self.head.append(type_fields)
         self.send_length(stop - start)
         if status == 206:
             self.send_header("Content-Range", conditional.content_range(start, stop, facts.st_size))
         self.end_headers()
         return self.send_body(fd, start, stop)
-
-    def type_fields(self, path, coding):
-        suffix = files.suffix_of(path)
-        return files.type_fields(suffix, coding, self.content_types.get(suffix))
 
     def send_parts(self, fd, parts, size, type_fields):
         """Send the rest of the head for several ranges of the open file *fd*; return their producer."""
@@ -630,12 +627,12 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
         self.end_headers()
         return producer
 
-    def send_unsized(self, fd, path, coding):
+    def send_unsized(self, fd, type_fields):
         """Send the head for a file of a length that only reading tells, without validators; return its producer."""
         self.send_response(200)
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
-        self.head.append(self.type_fields(path, coding))
+        self.head.append(type_fields)
         self.end_headers()
         return FileProducer(open(fd, "rb", buffering=0), self.chunk_size)
 

@@ -243,7 +243,8 @@ def checked_fields(response_headers):
     """
     lines, names, length = [], [], None
     for name, value in response_headers:
-        line, name = checked_field(name, value)
+        is_short = isinstance(value, str) and len(value) <= http1.SHORT
+        line, name = (remembered_field if is_short else checked_field)(name, value)
         if name == "content-length":
             if length not in (None, int(value)):
                 raise ValueError(f"start_response(): two lengths: {length} and {value}")
@@ -254,7 +255,6 @@ def checked_fields(response_headers):
     return lines, length, names
 
 
-@functools.lru_cache(maxsize=256)  # an application sends the same few again and again
 def checked_field(name, value):
     """Return (field line, lower-case name), both empty if it is dropped; raise for what would break the head apart."""
     if not isinstance(name, str) or not isinstance(value, str):
@@ -269,6 +269,9 @@ def checked_field(name, value):
     if name == "content-length" and not http1.LENGTH.fullmatch(value):
         raise ValueError(f"start_response(): not a length: {value!r}")
     return line, name
+
+
+remembered_field = functools.lru_cache(maxsize=256)(checked_field)  # an application sends the same few again and again
 
 
 @functools.lru_cache(maxsize=len(HOP_BY_HOP))  # once for each name

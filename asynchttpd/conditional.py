@@ -205,19 +205,17 @@ def unsatisfied_range(size: int) -> str:
     return f"bytes */{size}"
 
 
-def entity_tag(size: int, mtime_ns: int, coding: str = "", inode: int | None = None) -> str:
+def entity_tag(size: int, mtime_ns: int, coding: str = "") -> str:
     """Return the strong entity tag of a file's bytes (RFC 9110 section 8.8.3).
 
-    No inode, so that copies of a site agree, but for a file whose time says nothing: then the time is that of its
-    last change of any kind. *coding* keeps a precompressed sibling apart in any case.
+    No inode, so that copies of a site agree; *coding* keeps a precompressed sibling apart in any case.
     Known hole: rewritten with the same length within one tick of the file system's clock (some
     milliseconds on Linux), a file keeps its tag.
 
     >>> entity_tag(1000, 1700000000123456789)
     '"17979cfe3d85cd15-3e8"'
     """
-    which = "" if inode is None else f"{inode:x}-"
-    return f'"{which}{mtime_ns:x}-{size:x}{coding and "-"}{coding}"'
+    return f'"{mtime_ns:x}-{size:x}{coding and "-"}{coding}"'
 
 
 def last_modified(mtime: float, now: float) -> str | None:

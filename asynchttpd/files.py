@@ -142,32 +142,27 @@ def validators(facts, coding, now):
     if facts.st_mtime >= FIXED_TIMES:
         return conditional.entity_tag(facts.st_size, facts.st_mtime_ns, coding), facts.st_mtime
     changed = facts.st_ctime_ns if now - facts.st_ctime > SETTLED else time.time_ns()
-    return conditional.entity_tag(facts.st_size, changed, coding, facts.st_ino), math.nan
+    tag = conditional.entity_tag(facts.st_size, changed, coding)
+    return f'"{facts.st_ino:x}-{tag[1:]}', math.nan
 
 
-def is_sized(fd, facts):
-    """Tell whether the open file *fd* is as long as the system says; files of /proc and /sys are not.
+def is_sized(fd, size):
+    """Tell whether the open file *fd* ends where the system says. Those of /proc and /sys do not.
 
-    Look at its end only if it occupies no block, like these and empty files.
+    Worth a question only if it occupies no block, as they, empty files and holes do.
     """
-    size = facts.st_size
-    return facts.st_blocks > 0 or len(os.pread(fd, 2, max(size - 1, 0))) == min(size, 1)
-
-
-def suffix_of(path):
-    """Return the suffix of *path*, such as ".html", or its whole name when it has none."""
-    name = path.rpartition("/")[2].lower()
-    _, dot, suffix = name.rpartition(".")
-    return dot + suffix
+    return len(os.pread(fd, 2, max(size - 1, 0))) == min(size, 1)
 
 
 @functools.lru_cache(maxsize=1024)
-def type_fields(suffix, coding, given=None):
-    """Return the fields that tell what a file is, from its suffix_of() and its content coding.
+def type_fields(name, coding, types=()):
+    """Return the fields that tell what a file is, from its name, without a folder, and its content coding.
 
-    given -- the type that the operator wants for this suffix, sent as it is
+    types -- pairs such as (".foo", "text/foo") that the operator wants, sent as they are
     """
-    fields = [f"Content-Type: {given or media.media_type(suffix)}"]
+    _, dot, suffix = name.lower().rpartition(".")
+    suffix = dot + suffix  # without a dot the whole name
+    fields = [f"Content-Type: {dict(types).get(suffix) or media.media_type(suffix)}"]
     codings = ["gzip"] * (suffix == ".svgz") + [coding] * bool(coding)
     if codings:
         fields.append(f"Content-Encoding: {', '.join(codings)}")

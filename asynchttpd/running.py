@@ -67,7 +67,7 @@ def configure(handler, args):
         fail(1, f"cannot open {error.filename}: {error.strerror}")
     handler.root = os.path.normpath(os.path.join(current_folder(), args.root))
     handler.listing, handler.follow_symlinks = args.listing, args.follow_symlinks
-    handler.hidden, handler.content_types = args.hidden, dict(args.content_types)
+    handler.hidden, handler.content_types = args.hidden, tuple(args.content_types)
     handler.extra_fields = args.extra_fields
     if args.cache is not None:
         handler.cache = f"max-age={args.cache}"

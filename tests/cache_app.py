@@ -1,11 +1,11 @@
-"""A WSGI application that tells how many bytes the caches of its own worker hold."""
+"""A WSGI application that says back what it was told, and how many bytes the caches of its own worker hold."""
 
 import gc
 import sys
 
 
 def application(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain")])
+    start_response("200 OK", [("X-Echo", environ.get("HTTP_COOKIE", ""))])
     return [str(bytes_in_caches()).encode()]
 
 
