@@ -39,7 +39,6 @@ class AsyncWSGIServer(httpd.AsyncServer):
     threads = 0  # threads that run the application; 0: it runs in the loop
     queue_limit = 64  # requests that may wait for a thread; above it 503
     timeout = 30.0  # seconds after which a busy thread is logged with its stack; a worker with no other is replaced
-    grace = 30.0  # seconds for threads whose clients have left, when the worker is told to leave
     multiprocess = False  # do other processes also call the application?
 
     def __init__(self, host="127.0.0.1", port=9000, handler=None, map=None):
@@ -79,11 +78,6 @@ class AsyncWSGIServer(httpd.AsyncServer):
 
     def serve_forever(self):
         super().serve_forever()
-        # Threads may finish what they have begun, also for clients that have left.
-        leave_at = time.monotonic() + self.grace
-        while self.pool and self.pool.jobs and time.monotonic() < leave_at:
-            self._map.poll(1.0)
-            self._map.sweep()  # the master looks whether we turn
         self.application = None  # what only it holds, such as open files, ends with the program and not after it
 
 
@@ -299,6 +293,8 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
             self.end_response()
         else:
             job.drop(error)
+            if job.input:
+                job.input.close()
 
     def complete(self, job, error):
         if error:
@@ -370,7 +366,7 @@ def run():
     args = parse_args()
     AsyncWSGIServer.threads = args.threads
     AsyncWSGIServer.multiprocess = args.workers > 1
-    AsyncWSGIServer.timeout, AsyncWSGIServer.grace = args.timeout, args.grace
+    AsyncWSGIServer.timeout = args.timeout
     AsyncWSGIRequestHandler.script_name = args.script_name or ""
     AsyncWSGIRequestHandler.trusted_proxies = args.trusted_proxy
     AsyncWSGIRequestHandler.request_timeout = args.request_timeout

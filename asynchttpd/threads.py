@@ -103,6 +103,9 @@ class Job:
             error = fault
         self.thread = self.busy_since = None
         self.answer.ended = True
+        if self.given_up:
+            self.drop(error)  # here: there may be no loop any more
+            error = None
         self.call_soon(functools.partial(self.handler.in_loop, self.handler.job_done, self, error))
 
     def call_application(self):
@@ -163,8 +166,7 @@ class Job:
             log.error("%s failed after it was given up", self.answer.request, exc_info=error)
         if self.file:
             self.answer.close(self.file)
-        if self.input:
-            self.input.close()
+            self.file = None
 
     def stack(self):
         """Return the present stack of the thread, as text."""

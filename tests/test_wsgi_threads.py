@@ -320,17 +320,21 @@ def test_worker_whose_threads_nobody_can_free_is_replaced(start_threads, connect
 
 
 def test_work_of_a_thread_is_not_cut_off_because_its_client_has_left(start_threads, connect, events):
-    server = start_threads(1)
-    client = connect(server)
-    ask(client, "/block?b")
+    server = start_threads(2)
+    server.may_complain = True
+    clients = [connect(server), connect(server)]
+    for client, name in zip(clients, ("block", "fails_late"), strict=True):
+        ask(client, f"/{name}?b")
     wait_until(lambda: events.of("b") == ["called"], "the call")
-    client.reset()
+    for client in clients:
+        client.reset()
     server.signal(signal.SIGTERM)
     with pytest.raises(subprocess.TimeoutExpired):
         server.process.wait(1.5)  # nothing else keeps it
     events.add("go", "b")
     assert server.wait() == 0
     assert events.of("b") == ["called", "go", "closed"]
+    assert any('"GET /fails_late?b" failed after it was given up' in line for line in server.stop())
 
 
 def test_stop_waits_for_the_answer_of_a_thread(start_threads, connect, events):
