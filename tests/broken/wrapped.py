@@ -10,7 +10,7 @@ from pathlib import Path
 from plain import TYPES
 
 NGINX = """
-daemon off; pid {folder}/pid; error_log {folder}/log; worker_processes {workers};
+user root; daemon off; pid {folder}/pid; error_log {folder}/log; worker_processes {workers};
 events {{ worker_connections 1024; }}
 http {{
     access_log off; types {{ {types} }} default_type application/octet-stream;

@@ -5,8 +5,8 @@ request that differs in that one point confirms it; each function returns its ke
 import functools
 import time
 
-from .clients import PATIENCE, Connection, curl, exchange, request, waited_for
-from .server import CLOSE_WAIT, sockets_in_state, wait_until
+from .clients import PATIENCE, Connection, Named, curl, exchange, request, waited_for
+from .server import CLOSE_WAIT, TIME_ZONE_OFFSET, sockets_in_state, wait_until
 from .site import FILES, LARGE, QUARTER, SECRET, SIXTEENTH
 
 PAGE = FILES["page.html"]
@@ -23,13 +23,14 @@ def is_served(server, answer, target):
 
 def serves(server):
     """Return whether *server* answers an ordinary request, so that silence on another one tells something about it."""
+    server.running()  # the request before may have ended it
     answer = curl(server, "/page.html")
     return answer.status == 200 and not answer.note
 
 
 def raised(server, *names):
     """Return whether the last exception printed during this check is one of *names*."""
-    wait_until(lambda: server.exception() is not None, 0.2)
+    wait_until(lambda: server.exception() is not None, 1)
     exception = server.exception()
     return exception is not None and exception.name in names
 
@@ -161,11 +162,11 @@ def of_no_answer_to_dots(server, answer):
 # Dates
 
 
-def of_wrong_date(server, field, date, zone_offset):
+def of_wrong_date(server, field, date):
     """Why *field*, which stands for *date* (seconds since the epoch, None if for nothing), is not the time of now."""
     if date is None:
         return None
-    if abs(date - zone_offset - time.time()) < 3:
+    if abs(date - TIME_ZONE_OFFSET - time.time()) < 3:
         return "date-local"
     time.sleep(1.1)  # a date that moves has moved by then
     return "date-stands" if curl(server, "/page.html").field("Date") == field else None
@@ -192,6 +193,11 @@ def of_malformed(server, answer):
     if answer.status != 500 and answer.status_line:
         return None
     return "unpacks-blindly" if raised(server, "ValueError", "IndexError") and serves(server) else None
+
+
+def of_missing_field(answer, field):
+    """Why a field that every answer has is not there."""
+    return Named("missing-field", {"field": field}) if answer.status is not None and not answer.field(field) else None
 
 
 # Bytes
@@ -279,11 +285,17 @@ def first_byte(server, name, patience=PATIENCE):
 
 def of_late_first_byte(server, read):
     """Why the large file's first byte came late, when the server had *read* so many bytes (None where nobody tells)."""
-    server.restart()  # it may still be busy with the large file
-    quarter, sixteenth = (processor_time(server, name) for name in (QUARTER, SIXTEENTH))
-    if quarter > 0.15 and quarter > 8 * sixteenth:
+    if is_quadratic(server):
         return "quadratic"
     return "reads-whole-file" if read is not None and read >= len(FILES[LARGE]) else None
+
+
+@functools.cache
+def is_quadratic(server):
+    """Return whether four times the bytes cost far more than four times the processor time."""
+    server.restart()  # it may still be busy with the large file
+    quarter, sixteenth = (processor_time(server, name) for name in (QUARTER, SIXTEENTH))
+    return quarter > 0.15 and quarter > 8 * sixteenth
 
 
 def processor_time(server, name):
@@ -346,6 +358,8 @@ def of_pipelining(server, first, second):
 
 
 def of_split_request(server, target):
+    """Why a request in several packets is not answered."""
+    server.running()
     return "one-recv" if exchange(server, target, "Connection: close").status == 200 else None
 
 
@@ -372,8 +386,12 @@ def of_waiting(server, kind, computing=False):
 
 def of_failed_load(server):
     """Why ab, which speaks HTTP/1.0 and asks for keep-alive with -k, sees failed requests."""
+    ended = server.process.poll() is not None
+    server.restart()  # what the hundred clients have left behind is not asked about
     if not serves(server):
         return "fails-alone"
+    if ended:
+        return "ends-when-clients-leave"
     with Connection(server) as client:
         client.send(request(version="HTTP/1.0"))
         client.read()

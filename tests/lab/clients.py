@@ -250,7 +250,7 @@ class ApacheBench:
         command += ["-t", str(self.seconds), "-n", str(requests_wanted), "-s", "3", *options]
         command += [f"http://{HOST}:{server.port}{target}"]
         self.command = " ".join(["ab", *command[1:]])
-        limit = self.seconds + 5
+        limit = self.seconds + 3
         try:
             run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=limit)
             self.text = run.stdout

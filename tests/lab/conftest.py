@@ -10,7 +10,7 @@ from .clients import CheckFailed, Named, TooLong
 from .first_look import look_at_application, look_at_files
 from .messages import LANGUAGES, describe
 from .rules import OPTIONAL, POINTS
-from .server import Server, StartFailure
+from .server import Server, StartFailure, wait_until
 from .site import build_site
 
 DEFAULTS = {
@@ -233,6 +233,8 @@ def pytest_runtest_makereport(item, call):
 def facts_of(failure, servers):
     """Return what there is to say of *failure*, ready for JSON."""
     facts = {name: getattr(failure, name) for name in ("sent", "got", "expected", "cause", "verdict")}
+    if "nothing" in failure.got:  # so there may be a traceback on its way
+        wait_until(lambda: any(server.exception() for server in servers), 0.3)
     exceptions = [str(exception) for server in servers if (exception := server.exception())]
     output = [server.output.last_lines() for server in servers if server.output]
     return facts | {"exception": "".join(exceptions[:1]), "output": "\n".join(output)}

@@ -165,6 +165,11 @@ ENGLISH = {
             r"Nothing comes after the body: the terminator '\r\n\r\n' ends a head only.",
             "Confirmed: two files of different size were followed by the same bytes.",
         ),
+        "missing-field": (
+            "{field} is missing",
+            "send_header() for it in every answer, before end_headers(): errors are answers, too.",
+            "Seen: the head has no such field.",
+        ),
         "empty-is-false": (
             "An empty file has no Content-Length",
             "`if length:` and `if body:` are false for an empty file; ask `is not None`.",

@@ -243,13 +243,14 @@ class Server:
         return any(after.get(pid, 0) - used > seconds / 20 for pid, used in before.items())
 
     def processor_times(self):
+        """Return {process: seconds of processor time}, its own and the kernel's for it."""
         times = {}
         for pid in self.processes():
             try:
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
-            times[pid] = int(fields[11]) / os.sysconf("SC_CLK_TCK")
+            times[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime: proc(5)
         return times
 
     def signal_group(self, number):

@@ -230,7 +230,8 @@ def test_reset_in_the_middle_of_an_answer_does_no_harm(httpd):
 def test_silent_clients_do_not_stop_the_next(httpd):
     with ExitStack() as clients:
         for _ in range(MANY):
-            clients.enter_context(Connection(httpd))
+            if clients.enter_context(Connection(httpd)).note:
+                break  # this one waits for the others already
         answer = curl(httpd, "/page.html")
     check_next_client(
         httpd,
@@ -244,7 +245,10 @@ def test_silent_clients_do_not_stop_the_next(httpd):
 def test_half_sent_requests_do_not_stop_the_next(httpd):
     with ExitStack() as clients:
         for _ in range(MANY):
-            clients.enter_context(Connection(httpd)).send(request()[:20])
+            client = clients.enter_context(Connection(httpd))
+            client.send(request()[:20])
+            if client.note:
+                break
         answer = curl(httpd, "/page.html")
     check_next_client(
         httpd,
