@@ -50,7 +50,7 @@ MAY_IMPORT = {
 MAY_IMPORT["running"] = {*MAY_IMPORT, "command_line"}
 MAY_IMPORT["command_line"] = {"__version__", "accesslog", "http1", "loading"}
 
-LONGEST_FILE = 400  # lines: more is two subjects
+LONGEST_FILE = 350  # lines: more is two subjects
 LONGEST_CLASS = 300
 
 
