@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import time
 
 import pytest
 from conftest import PATIENCE, wait_until
@@ -450,6 +451,17 @@ def test_lingering_client_does_not_hold_its_connection_for_long(serve, connect):
     assert client.read_answer().status == 405
     assert client.read_rest() == b""  # its side is shut; ours stays open
     wait_until(lambda: server.descriptors() == before, "closing of a lingering connection")
+
+
+def test_lingering_client_may_go_on_sending(serve, connect):
+    """To close our end would answer the next byte with a reset."""
+    client = connect(serve("Echo", handler={"linger_timeout": 30}))
+    client.send(request("/", "Content-Length: 1000", method="BREW"))
+    assert client.read_answer().status == 405
+    assert client.read_rest() == b""
+    for _ in range(10):  # as long as ten looks for late channels
+        time.sleep(0.05)
+        client.send(b"a")
 
 
 def test_late_body_of_a_refused_request_is_not_taken_for_a_request(echo, connect):
