@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -176,18 +177,29 @@ def test_nothing_is_left_of_a_submission(grading):
     assert list(grading.scratch.iterdir()) == []
 
 
-def test_nothing_is_left_when_the_grader_is_told_to_end(tmp_path):
-    (tmp_path / "all" / "student").mkdir(parents=True)
-    (tmp_path / "all" / "student" / "httpd.py").write_text("import time\ntime.sleep(600)\n")
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]], ids=["SIGTERM", "Ctrl-C twice"])
+def test_nothing_is_left_when_the_grader_is_told_to_end(tmp_path, signals):
+    for name in ("first", "second"):
+        (tmp_path / "all" / name).mkdir(parents=True)
+        (tmp_path / "all" / name / "httpd.py").write_text("import time\ntime.sleep(600)\n")
     command = [sys.executable, str(ROOT / "tests/lab/grade.py"), str(tmp_path / "all"), "--output", str(tmp_path)]
-    grader = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(tmp_path)})
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    grader = subprocess.Popen(
+        [*command, "--jobs", "2"],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # whatever we were started with
+    )
     try:
-        wait_until(lambda: list(servers_below(tmp_path)), "the start of the submission")
+        wait_until(lambda: len(list(servers_below(tmp_path))) == 2, "the start of both submissions")
     finally:
-        grader.terminate()
+        for number in signals:
+            grader.send_signal(number)
     assert grader.wait(PATIENCE) == 1
     assert not list(servers_below(tmp_path))
     assert not list(tmp_path.glob("grade-*"))
+    assert (tmp_path / "index.html").exists()
 
 
 def servers_below(folder):

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import deque
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -181,8 +182,10 @@ def grade_all(submissions, results, args, pytest_options):
                 process.join()
                 yield load(files[submission], submission.name)
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave some of them
         for process, _submission in running.values():
             process.terminate()  # which ends what it runs of a submission
+        for process, _submission in running.values():
             process.join()
 
 
@@ -224,11 +227,12 @@ def main():
     grades, begin, width = [], time.monotonic(), max(map(len, [path.name for path in students] + ["student"]))
     print(f"{'student':{width}} points passed failed not offered, not judged, not run")
     try:
-        for result in grade_all(students, results, args, pytest_options):
-            grades.append(result)
-            report.write_student(result)
-            print(line_of(result, width), flush=True)
-            show_progress(begin, len(grades), len(students))
+        with closing(grade_all(students, results, args, pytest_options)) as coming:
+            for result in coming:
+                grades.append(result)
+                report.write_student(result)
+                print(line_of(result, width), flush=True)
+                show_progress(begin, len(grades), len(students))
     except KeyboardInterrupt:
         sys.exit("\nStopped. --resume goes on where this has ended.")
     finally:

@@ -38,7 +38,7 @@ ENGLISH = {
         "passed": "passed",
         "failed": "failed",
         "seconds": "seconds",
-        "cause": "first cause",
+        "causes": "what costs most",
         "similar": "Nearly the same",
         "similar means": "Their programs have the same tokens, whatever the names and comments; look at both.",
         "matrix": "What the class got right and wrong",

@@ -75,12 +75,14 @@ class Report:
         """Return the failed checks of *grade* as Groups, the one that costs most first; what is uncertain last."""
         found = {}
         for facts in grade.failures():
-            found.setdefault((facts["verdict"] or facts["cause"] or (facts["exception"],))[0], []).append(facts)
-        groups = [self.group(grade, key, checks) for key, checks in found.items()]
+            key = facts["verdict"] or facts["cause"] or facts["exception"]
+            found.setdefault(str(key), []).append(facts)
+        groups = [self.group(grade, checks) for checks in found.values()]
         return sorted(groups, key=lambda group: (not group.what, -group.lost))
 
-    def group(self, grade, key, checks):
-        what, mend, shown, *_ = (*(cause_of(checks[0], self.language) or (key, "")), "", "")
+    def group(self, grade, checks):
+        sentences = cause_of(checks[0], self.language) or [checks[0]["exception"]]
+        what, mend, shown = (*sentences, "", "")[:3]
         if checks[0]["verdict"]:
             programs = "wsgi" in checks[0]["rule"]
             rules = [rule for rule in POINTS if rule.startswith("wsgi") == programs]
@@ -108,7 +110,9 @@ class Report:
             missed=missed,
             bins=histogram([grade.mark for grade in grades]),
             same=[(one.name, other.name, share) for one, other, share in same],
-            first_cause={grade.student: next((group.what for group in self.groups(grade)), "") for grade in grades},
+            causes={
+                grade.student: [group.what for group in self.groups(grade) if group.mend][:FIRST] for grade in grades
+            },
             css_class=css_class,
         )
 
