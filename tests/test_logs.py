@@ -317,8 +317,12 @@ def test_full_file_system_tears_no_line(connect, tmp_path):
                 assert client.read_answer().status == 404
         seen = Path(f"/proc/{server.process.pid}/root{disk}/access.log")  # the namespace ends with the server
         wait_until(lambda: seen.stat().st_size > 63000, "a full disk")
-        lines = seen.read_text().removesuffix("\n").split("\n")
-        assert all(ACCESS.fullmatch(line) for line in lines)
+
+        def whole_lines():
+            lines = seen.read_text().removesuffix("\n").split("\n")
+            return lines if all(map(ACCESS.fullmatch, lines)) else None
+
+        lines = wait_until(whole_lines, "taking back of what did not fit")
         assert server.stop() == 0
         said = server.process.stderr.read().decode()
     finally:

@@ -97,7 +97,8 @@ def test_forked_child_obeys_signals_and_has_none_of_our_sockets(start_app, conne
         open_there = [os.readlink(entry) for entry in Path(f"/proc/{child}/fd").iterdir()]
         assert not [target for target in open_there if target.startswith(("socket:", "anon_inode:[eventpoll]"))]
         assert client.get("/").status == 200  # the worker has lost nothing
-        server.stop()
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0  # its output ends only with the child's
         socket.create_server((server.host, server.port)).close()
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
             assert is_caught(child, number) == (number == signal.SIGINT)  # Python's own KeyboardInterrupt
