@@ -8,6 +8,7 @@ should have.
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from lab.messages import ENGLISH
+from lab.rules import PARTS, POINTS
 
 CHECKOUT = Path(__file__).parent.parent
 BROKEN = CHECKOUT / "tests" / "broken"
@@ -220,6 +223,24 @@ def test_exception_is_quoted_with_its_place(check_broken):
 def test_exception_at_the_start_is_quoted(check_broken):
     exception = check_broken("never_starts")[0]["exception"]
     assert exception == "ModuleNotFoundError: No module named 'no_such_module' (never_starts.py, line 3)"
+
+
+# Rules, points and messages
+
+
+def test_rules_have_a_hundred_points_a_text_and_a_check_each():
+    assert sum(POINTS.values()) == 100
+    assert ENGLISH["rules"].keys() == POINTS.keys()
+    assert ENGLISH["parts"].keys() == PARTS.keys()
+    checks = "".join(path.read_text() for path in (CHECKOUT / "tests" / "lab").glob("test_*.py"))
+    assert set(re.findall(r'@rule\("([\w-]+)"\)', checks)) == POINTS.keys()
+
+
+def test_every_cause_says_whether_it_was_seen_or_confirmed_and_is_used():
+    code = "".join(path.read_text() for path in (CHECKOUT / "tests" / "lab").glob("*.py") if path.name != "messages.py")
+    for key, (_what, _mend, shown) in ENGLISH["causes"].items():
+        assert shown.startswith(("Seen: ", "Confirmed: ")), key
+        assert f'"{key}"' in code, key
 
 
 # Servers of the field: taste is not a fault

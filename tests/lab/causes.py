@@ -38,28 +38,28 @@ def raised(server, *names):
 # Lengths
 
 
-def of_wrong_body(server, answer, target="/page.html"):
+def of_wrong_body(server, answer):
     """Why *answer* has status 200 and not the body it should have."""
     if answer.status != 200:
         return None
     if answer.body.startswith((b"b'", b'b"')):
         return "repr-of-bytes"
-    return of_missing_length(server, answer, target) or of_bytes_after(server)
+    return of_missing_length(server, answer) or of_bytes_after(server)
 
 
-def of_missing_length(server, answer, target="/page.html"):
+def of_missing_length(server, answer):
     """Why no length shows the end of *answer*."""
     if answer.status is None or answer.has_length:
         return None
-    return "keep-alive-without-length" if waits_without_length(server, target) else "no-length"
+    return "keep-alive-without-length" if waits_without_length(server) else "no-length"
 
 
 @functools.cache
-def waits_without_length(server, target):
+def waits_without_length(server):
     """Return whether a client waits for the end of an answer without a length, unless it asks for that end."""
-    if not waited_for(exchange(server, target, patience=1.5)):
+    if not waited_for(exchange(server, patience=1.5)):
         return False
-    closing = exchange(server, target, "Connection: close")
+    closing = exchange(server, "/page.html", "Connection: close")
     return closing.status is not None and not closing.note
 
 
@@ -84,7 +84,7 @@ def of_wrong_length(server, answer, name):
         return "length-in-characters"
     if answer.body.startswith((b"b'", b'b"')):
         return "repr-of-bytes"
-    return of_bytes_after(server) or of_missing_length(server, answer, f"/{name}")
+    return of_bytes_after(server) or of_missing_length(server, answer)
 
 
 def of_empty_file(server, answer):
@@ -242,7 +242,7 @@ def of_wrong_large_file(server, answer, received):
     if not received:
         return of_late_first_byte(server, None)
     if received == content:
-        return of_missing_length(server, answer, f"/{LARGE}")
+        return of_missing_length(server, answer)
     if received.startswith(content):
         return of_bytes_after(server)
     if content.startswith(received):
@@ -344,6 +344,8 @@ def of_ignored_spelling(server):
 
 def of_pipelining(server, first, second):
     """Why two requests in one packet are not answered as two one after the other are."""
+    if first.note:
+        return of_second_answer(server, first, second)
     targets, pages = ("/page.html", "/dir/"), []
     with Connection(server) as client:
         for target in targets:

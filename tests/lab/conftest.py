@@ -23,7 +23,7 @@ DEFAULTS = {
 WORKERS = 4
 APP = "my_app:application"
 MOST_SECONDS = 14  # of one check
-START, LISTENS = "nothing yet", "a server that listens on the port of --port"
+START, LISTENS = "nothing, only started the server", "a server that listens on the port of --port"
 
 
 class NotOffered(pytest.skip.Exception):

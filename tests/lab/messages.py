@@ -1,8 +1,7 @@
 """All that the check and the grader say to a reader, in one table for each language. Anchors: rules.py, docs/lab.md.
 
-text(...) takes the language of the command line's --lang. A cause has three sentences: what is wrong, how to mend it,
-and what has shown it: either the answer itself ("Seen: ...") or a second request that differs in one point
-("Confirmed: ..."). Nothing here is a guess.
+A verdict, what the first look has found, says what is wrong and how to mend it. A cause says beside that what has shown
+it: either the answer itself ("Seen: ...") or a second request that differs in one point ("Confirmed: ...").
 """
 
 ENGLISH = {

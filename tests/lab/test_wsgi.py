@@ -23,7 +23,7 @@ def test_wsgi_application_answers_hello_world(wsgi):
         sent="GET /",
         got=f"{answer}: {answer.body[:40]!r}",
         expected="200 and 'Hello World'",
-        cause=lambda: causes.of_wrong_body(wsgi, answer, "/"),
+        cause=lambda: causes.of_wrong_body(wsgi, answer),
     )
 
 
@@ -98,5 +98,5 @@ def test_wsgi_several_requests_of_one_client_are_answered(wsgi):
         sent="GET / three times by one client, which keeps its connection where the server allows",
         got=", then ".join(map(str, answers)),
         expected="200 and 'Hello World' each time",
-        cause=lambda: causes.of_wrong_body(wsgi, answers[-1], "/"),
+        cause=lambda: causes.of_wrong_body(wsgi, answers[-1]),
     )
