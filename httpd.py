@@ -78,8 +78,8 @@ class AsyncServer(Listener):
 
     def handle_accepted(self, sock, addr):
         channel = self.handler(sock, self, addr, self._map)
-        # Most clients have sent their request by now: this saves a turn of the loop.
-        asyncore.read(channel)
+        if not self.draining:  # else all are to be let in before the first is served
+            asyncore.read(channel)  # most clients have sent their request by now: this saves a turn of the loop
 
     def turn_away(self, sock, addr):
         """There is no room for this client, and nobody who could make some: say so. Return its channel."""
@@ -364,6 +364,8 @@ class HTTPChannel(Channel):
         self.refuse(HTTPError(408, f"{'head' if self.state is HEAD else 'body'} took too long"))
 
     def drain(self, leave_at):
+        if self.is_idle() and not self.had_answer:
+            leave_at = max(leave_at, self.deadline - self.header_timeout + self.server.first_grace)
         Channel.drain(self, leave_at)
         if not self.is_idle() and not self.head_sent:
             self.close_connection = True  # its answer can still say so

@@ -156,7 +156,7 @@ class Channel(asynchat.async_chat):
 
         It replaces asynchat's method, which sends one piece of at most 64 KiB a turn and forgets producers.
         """
-        budget, sent_before = self.turn_budget, self.bytes_sent
+        budget, sent_before, turn_ends = self.turn_budget, self.bytes_sent, None
         while self.producer_fifo and budget > 0:
             first = self.producer_fifo[0]
             if goes_by_sendfile(first):
@@ -183,6 +183,11 @@ class Channel(asynchat.async_chat):
             if sent < size:
                 break
             budget -= sent
+            if self.producer_fifo:  # most answers need no look at the clock
+                now = time.monotonic()
+                turn_ends = turn_ends or now + self.turn_time
+                if now > turn_ends:
+                    break
         if not self.producer_fifo:
             self.queue_emptied()
         elif self.state is not BODY and (self.bytes_sent > sent_before or self.deadline is None):

@@ -53,6 +53,7 @@ EVENTS_PER_TURN = 64  # so that a sweep, or a new connection, never waits for th
 WRITE_BATCH = 32  # channels that write together at most: more would gain little
 WRITE_DELAY = 0.001  # seconds that the first of them waits at most, unless a neighbour's work is slow
 SLOW_TURN = 0.01  # seconds; some sixty quick events take a fifth of this
+LONGEST_TURN = 0.25  # seconds after which no other piece of work is begun: signals, the sweep and newcomers come first
 POLL_PAUSE = 0.1  # seconds until the next try when the system cannot tell of events
 STALL = 1.0  # seconds that a sweep may come too late; above it they are added to all deadlines
 FAIR_PERIOD = 1.0  # seconds after a slow turn in which each event has a turn of its own
@@ -108,8 +109,14 @@ class EventMap(dict):
         """Let the channels that had an event or were touched write if they want to, and ask what they wait for now."""
         if self.poller is None:
             self._open_poller()
+        turn_ends = None
         while self.touched:
             self._update(self.touched.pop())
+            if self.touched:  # a single one needs no look at the clock
+                now = time.monotonic()
+                turn_ends = turn_ends or now + LONGEST_TURN
+                if now > turn_ends:
+                    break
 
     def call_soon(self, function):
         """Run *function()* in the loop, at once. May be called from a signal handler or another thread."""
@@ -131,7 +138,7 @@ class EventMap(dict):
     def poll(self, timeout):
         """Wait at most *timeout* seconds for events and hand them to their channels."""
         self.end_turn()
-        if self.calls:
+        if self.calls or self.touched:
             timeout = 0
         limit = 1 if time.monotonic() < self.fair_until else EVENTS_PER_TURN
         try:
@@ -141,7 +148,7 @@ class EventMap(dict):
             time.sleep(POLL_PAUSE)
             ready = []
         began = time.monotonic()
-        write_at = began + WRITE_DELAY
+        write_at, turn_ends = began + WRITE_DELAY, began + LONGEST_TURN
         for fd, events, channel in [(fd, events, self.get(fd)) for fd, events in ready]:
             if fd == self.wake_reader:
                 os.read(fd, 4096)
@@ -150,10 +157,15 @@ class EventMap(dict):
                 self._guard(fd, channel, asyncore.readwrite, channel, events)
                 if len(self.touched) >= WRITE_BATCH or time.monotonic() > write_at:
                     self.update_touched()
-                    write_at = time.monotonic() + WRITE_DELAY
+                    now = time.monotonic()
+                    if now > turn_ends:
+                        break  # those left are ready the next time, too
+                    write_at = now + WRITE_DELAY
         self.woken = False  # before the calls are counted: a later call wakes us again
         for _ in range(len(self.calls)):
             self._call(self.calls.popleft())
+            if time.monotonic() > turn_ends:
+                break
         self.update_touched()
         # An answer that is ready should not wait for a neighbour's slow work. Nor should the same clients always come
         # first: of several events in a turn, epoll lists those that are ready again before newer ones.
@@ -182,6 +194,9 @@ class EventMap(dict):
             elif deadline <= now:
                 self._guard(fd, channel, timed_out, channel)
                 self.touched.add(fd)
+                if time.monotonic() > now + LONGEST_TURN:
+                    self.sweep_at = 0.0  # the rest after the next turn
+                    break
 
     def _call(self, function):
         """Call *function*. What it raises is logged and ends neither the loop nor what stands behind it in line."""

@@ -10,6 +10,7 @@ import math
 import os
 import resource
 import socket
+import sys
 import time
 
 from asynchttpd import logs, scoreboard
@@ -34,7 +35,8 @@ class Listener(asyncore.dispatcher):
     pause = 1.0  # seconds without accepting when the process has no descriptors left
     descriptor_share = 0.75  # of the process's descriptors for connections; the rest is for files
     eviction = 16  # idle connections closed at a time when there is no room for a new one
-    idle_grace = 0.5  # seconds that idle connections stay open when draining: a request may be on its way
+    idle_grace = 0.5  # seconds that idle connections stay open when draining: a request may be on its way ...
+    first_grace = 3.0  # ... and seconds from its accept for one without any yet: a slow link may lose its first request
 
     yields = 3  # times in a row that a worker with more connections than another lets that one accept
     yield_time = 0.0003  # seconds it sleeps if the other has no connection; if longer, a third worker takes too many
@@ -193,10 +195,9 @@ class Listener(asyncore.dispatcher):
         """Stop accepting and finish what has begun; the map is empty in the end."""
         if self.draining:
             return
-        self.siblings, self.accept_time = (), math.inf
+        self.draining, self.siblings, self.accept_time = True, (), math.inf
         for _ in range(self.backlog // self.accept_batch):
             self.handle_accept()  # closing would reset the connections in the queue
-        self.draining = True
         self.close()
         leave_at = time.monotonic() + self.idle_grace
         for channel in self._map.values():
@@ -214,5 +215,6 @@ def resident_memory():
     try:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[1]) * resource.getpagesize()
-    except FileNotFoundError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    except OSError:  # there is no /proc, or no descriptor for it
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

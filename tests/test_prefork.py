@@ -16,7 +16,7 @@ import pytest
 from conftest import PATIENCE, ROOT, Client, group_members, python_command, running_servers, wait_until
 
 GOOD = """
-import ctypes, os, sys
+import ctypes, os, sys, time
 
 VERSION = b"1"
 kept = []
@@ -32,6 +32,7 @@ FAULTS = {
     "/_exit5": lambda: os._exit(5),
     "/exit": lambda: sys.exit(5),
     "/spin": spin,
+    "/slow": lambda: time.sleep(0.1),
     "/leak": lambda: kept.append(b"x" * 2**24),
 }
 
@@ -41,6 +42,8 @@ def application(environ, start_response):
         FAULTS[path]()
     length = len(environ["wsgi.input"].read())
     start_response("200 OK", [("Content-Type", "text/plain")])
+    if path == "/slow_stream":
+        return (b"x" * (not time.sleep(0.01)) for _ in range(20))
     if path == "/download":
         return (bytes(65536) for _ in range(100))
     return [b"%d %s %d" % (os.getpid(), VERSION, length)]
@@ -95,6 +98,14 @@ class Load:
 
 def worker_of(client):
     return int(client.get("/").body.split()[0])
+
+
+def is_refused(server):
+    try:
+        socket.create_connection((server.host, server.port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def lines_with(server, text):
@@ -301,6 +312,53 @@ def test_time_while_the_master_was_stopped_is_nobodys_fault(start_app, connect, 
     assert server.stop() == []
 
 
+# No healthy worker is killed.
+
+
+def test_many_slow_requests_are_no_hang(start_app, connect, tmp_path):
+    """Each is quick enough; together they take much longer than --timeout, and signals are heeded meanwhile."""
+    server = start_app("--timeout", 1)
+    (pid,) = server.workers()
+    clients = [connect(server) for _ in range(32)]
+    for client in clients:
+        assert client.get("/").status == 200
+    time.sleep(1.5)  # a slow turn before would make the loop take events one by one
+    os.kill(pid, signal.SIGSTOP)  # it finds all of them in one turn
+    for client in clients:
+        client.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+    os.kill(pid, signal.SIGCONT)
+    server.signal(signal.SIGTERM)
+    wait_until(lambda: is_refused(server), "the end to begin")
+    assert sum(client.is_silent() for client in clients) > 16, "SIGTERM has waited for the requests"
+    for client in clients:
+        assert client.read_answer().status == 200
+    assert server.wait() == 0
+    assert server.stop() == []
+
+
+def test_many_slow_streams_are_no_hang(start_app, connect):
+    server = start_app("--timeout", 1)
+    clients = [connect(server) for _ in range(20)]
+    for client in clients:
+        client.send(b"GET /slow_stream HTTP/1.1\r\nHost: a\r\n\r\n")
+    for client in clients:
+        assert len(client.read_answer().body) == 20
+    assert server.stop() == []
+
+
+def test_answers_of_neighbours_leave_before_a_hung_worker_is_killed(start_app, connect):
+    server = start_app("--timeout", 1)
+    (pid,) = server.workers()
+    quick, stuck = connect(server), connect(server)
+    assert quick.get("/").status == stuck.get("/").status == 200
+    os.kill(pid, signal.SIGSTOP)  # it finds both in one turn
+    quick.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    stuck.send(b"GET /spin HTTP/1.1\r\nHost: a\r\n\r\n")
+    os.kill(pid, signal.SIGCONT)
+    assert quick.read_answer().status == 200
+    end_of(stuck)
+
+
 # Workers that are worn (P7).
 
 
@@ -320,10 +378,14 @@ def test_worn_workers_are_replaced_one_at_a_time(start_app):
     assert len({body.split()[0] for body in load.bodies}) >= 3
 
 
-def test_worker_that_leaks_is_replaced(start_app, connect):
+@pytest.mark.parametrize("out_of_descriptors", [False, True])
+def test_worker_that_leaks_is_replaced(start_app, connect, out_of_descriptors):
+    """Also where nobody can open /proc."""
     server = start_app("--max-rss", 100)
-    pid = worker_of(connect(server))
     client = connect(server)
+    pid = worker_of(client)
+    if out_of_descriptors:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, 3))
     for _ in range(8):
         assert client.get("/leak").status == 200
     wait_until(lambda: server.workers() and pid not in server.workers(), "replacement")
@@ -409,6 +471,35 @@ def test_stop_cuts_nothing(start_app, connect):
     for client in idle:
         assert client.read_rest() == b""
     assert server.wait() == 0
+
+
+def test_first_request_that_is_late_is_answered(start_app, connect):
+    """A link with a long way loses it, and the client sends it a second time after more than a second."""
+    server = start_app()
+    early = connect(server)
+    time.sleep(0.2)
+    server.signal(signal.SIGTERM)
+    wait_until(lambda: is_refused(server), "the end to begin")
+    time.sleep(1.5)
+    answer = early.get("/")
+    assert (answer.status, answer.fields["connection"]) == (200, "close")
+    assert server.wait() == 0
+
+
+@pytest.mark.slow
+def test_queue_of_slow_requests_is_no_hang_of_a_worker_that_leaves(start_app, connect):
+    server = start_app("--timeout", 1)
+    (pid,) = server.workers()
+    os.kill(pid, signal.SIGSTOP)
+    clients = [connect(server) for _ in range(40)]
+    for client in clients:
+        client.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+    server.signal(signal.SIGTERM)
+    os.kill(pid, signal.SIGCONT)
+    for client in clients:
+        assert client.read_answer().status == 200
+    assert server.wait() == 0
+    assert server.stop() == []
 
 
 def test_deadline_of_the_stop(start_app, connect):
