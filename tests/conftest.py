@@ -82,6 +82,16 @@ def group_members(group):
     return members
 
 
+def catches_sigterm(pid):
+    """Tell whether process *pid* has a handler for SIGTERM and lets the signal through, as a worker that serves."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:  # ended while we looked
+        return False
+    caught, blocked = (int(re.search(rf"{name}:\t(\w+)", status)[1], 16) for name in ("SigCgt", "SigBlk"))
+    return bool(caught & ~blocked & 1 << signal.SIGTERM - 1)
+
+
 class Answer(NamedTuple):
     status: int
     fields: dict  # lower-case names -> values, both str
@@ -220,6 +230,10 @@ class Server:
     def workers(self):
         """Return the ids of the processes that the parent has forked."""
         return [pid for pid in group_members(self.pid) if pid != self.pid]
+
+    def wait_serving(self, count):
+        """Wait until *count* workers serve: those that still boot do not know the signals yet."""
+        wait_until(lambda: sum(map(catches_sigterm, self.workers())) == count, f"start of {count} workers")
 
     def signal(self, number):
         os.kill(self.pid, number)

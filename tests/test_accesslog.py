@@ -408,7 +408,7 @@ def test_log_that_cannot_be_opened_again_stops_nobody(run, connect, tmp_path):
     folder = tmp_path / "logs"
     folder.mkdir()
     server = run("-w", 2, "--access-log", folder / "access.log")
-    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    server.wait_serving(2)
     workers = set(server.workers())
     folder.rename(tmp_path / "moved")
     server.signal(signal.SIGUSR1)

@@ -148,12 +148,12 @@ def test_start_up_line_tells_url_root_and_workers(start, workers):
     assert match[2] == server.url
     assert match[3] == str(ROOT / "www")
     assert int(match[4]) == workers
-    wait_until(lambda: len(server.workers()) == workers, "start of all workers")
+    server.wait_serving(workers)
 
 
 def test_every_worker_serves(start, connect):
     server = start(WSGI, "my_app:application", "-w", 2)
-    wait_until(lambda: len(server.workers()) == 2, "start of all workers")
+    server.wait_serving(2)
     for _ in range(20):
         assert connect(server).get("/").body == b"Hello World"
 
@@ -214,7 +214,7 @@ def test_signal_to_the_parent_ends_everything_and_frees_the_port(start, connect,
     server = start(*command)
     client = connect(server)
     assert client.get("/").status == 200  # then idle
-    wait_until(lambda: len(server.workers()) == 4, "start of all workers")
+    server.wait_serving(4)
     started = time.monotonic()
     server.signal(number)
     assert server.wait() == 0
@@ -226,7 +226,7 @@ def test_signal_to_the_parent_ends_everything_and_frees_the_port(start, connect,
 
 def test_ctrl_c_reaches_the_whole_group_and_ends_it_quietly(start):
     server = start(HTTPD, "-r", "www", "-w", 4)
-    wait_until(lambda: len(server.workers()) == 4, "start of all workers")
+    server.wait_serving(4)
     os.killpg(server.pid, signal.SIGINT)
     assert server.wait() == 0
     assert server.stop() == []
@@ -280,7 +280,7 @@ def test_second_signal_ends_it_at_once(start, connect, tmp_path):
 
 def test_worker_that_is_killed_is_replaced(start, connect):
     server = start(HTTPD, "-r", "www", "-w", 2)
-    wait_until(lambda: len(server.workers()) == 2, "start of all workers")
+    server.wait_serving(2)
     victim, survivor = server.workers()
     os.kill(victim, signal.SIGKILL)
     workers = wait_until(lambda: len(w := server.workers()) == 2 and victim not in w and w, "replacement")
@@ -300,7 +300,7 @@ def test_worker_that_ends_before_it_serves_ends_the_server(tmp_path):
 
 def test_workers_leave_when_the_parent_is_killed(start):
     server = start(HTTPD, "-r", "www", "-w", 2)
-    wait_until(lambda: len(server.workers()) == 2, "start of all workers")
+    server.wait_serving(2)
     server.signal(signal.SIGKILL)
     server.wait()
     wait_until(lambda: group_members(server.pid) == [], "end of the workers")

@@ -276,7 +276,7 @@ def test_full_disk_tears_no_line(start, connect, tmp_path, workers):
     """RLIMIT_FSIZE fails as a full disk does: a write takes what still fits, the next one nothing."""
     access, log = tmp_path / "access.log", tmp_path / "log"
     server = start("httpd.py", "-r", "www", "-w", workers, "--access-log", access)
-    wait_until(lambda: len(server.workers()) == workers, "start of all workers")
+    server.wait_serving(workers)
     connect(server).get("/")
     wait_until(access.read_text, "first line")
     limit_file_size(server, 20000)

@@ -136,7 +136,7 @@ def end_of(client):
 )
 def test_worker_that_dies_is_replaced_and_logged(start_app, connect, fault, cause):
     server = start_app("-w", 2)
-    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    server.wait_serving(2)
     client = connect(server)
     pid = worker_of(client)
     if fault == "kill":
@@ -161,7 +161,7 @@ def test_exit_of_the_application_is_an_error_of_one_request(start_app, connect):
 def test_crash_loop_is_braked(start_app, connect):
     """At most as many starts a second as there are workers, and a master that has nothing to do."""
     server = start_app("-w", 2)
-    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    server.wait_serving(2)
     began, cpu = time.monotonic(), server.cpu_seconds()
     while time.monotonic() < began + 3:
         client = connect(server)
@@ -247,7 +247,7 @@ def test_fork_that_fails_is_tried_again(run):
 
 def test_master_without_descriptors_tries_again(start_app, connect):
     server = start_app("-w", 2)
-    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    server.wait_serving(2)
     server.may_complain = True  # so do workers that cannot boot
     limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
@@ -275,7 +275,7 @@ def test_children_that_are_not_workers_are_no_alarm(run, connect):
 
 def test_worker_that_hangs_shows_its_stack_and_is_replaced(start_app, connect, tmp_path):
     server = start_app("-w", 2, "--timeout", 2)
-    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    server.wait_serving(2)
     stuck = connect(server)
     pid = worker_of(stuck)
     stuck.send(b"GET /spin HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -295,7 +295,7 @@ def test_worker_that_hangs_shows_its_stack_and_is_replaced(start_app, connect, t
 def test_time_while_the_master_was_stopped_is_nobodys_fault(start_app, connect, everybody):
     """A stopped master, or a machine that slept."""
     server = start_app("-w", 2, "--timeout", 3)
-    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    server.wait_serving(2)
     workers = sorted(server.workers())
     client = connect(server)
     stopped = [*workers, server.pid] if everybody else [server.pid]
@@ -364,7 +364,7 @@ def test_answers_of_neighbours_leave_before_a_hung_worker_is_killed(start_app, c
 
 def test_worn_workers_are_replaced_one_at_a_time(start_app):
     server = start_app("-w", 2, "--max-requests", 200)
-    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    server.wait_serving(2)
     with Load(server) as load:
         counts = set()
 
@@ -397,8 +397,8 @@ def test_worker_that_leaks_is_replaced(start_app, connect, out_of_descriptors):
 
 def test_reload_brings_new_code_and_loses_no_request(start_app, tmp_path):
     server = start_app("-w", 2)
-    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
-    before = set(server.workers())
+    server.wait_serving(2)
+    before, descriptors = set(server.workers()), server.descriptors()
     with Load(server) as load:
         wait_until(lambda: len(load.bodies) > 100, "load")
         (tmp_path / "faulty.py").write_text(GOOD.replace('VERSION = b"1"', 'VERSION = b"2"'))
@@ -409,11 +409,12 @@ def test_reload_brings_new_code_and_loses_no_request(start_app, tmp_path):
     assert not load.failures
     assert load.bodies[0].split()[1] == b"1"
     assert {body.split()[1] for body in load.bodies[seen + 10 :]} == {b"2"}
+    assert server.descriptors() == descriptors, "the master keeps something of each worker"
 
 
 def test_broken_application_on_reload_keeps_the_old(start_app, connect, tmp_path):
     server = start_app("-w", 2)
-    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    server.wait_serving(2)
     before = set(server.workers())
     server.may_complain = True
     (tmp_path / "faulty.py").write_text("def application(:")
@@ -432,7 +433,7 @@ def test_broken_application_on_reload_keeps_the_old(start_app, connect, tmp_path
 
 def test_flood_of_signals_does_no_harm(start_app, connect):
     server = start_app("-w", 2)
-    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    server.wait_serving(2)
     for _ in range(300):
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
             server.signal(number)
@@ -516,7 +517,7 @@ def test_deadline_of_the_stop(start_app, connect):
 
 def test_workers_of_a_killed_master_finish_and_free_the_port(start_app, connect):
     server = start_app("-w", 2)
-    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    server.wait_serving(2)
     client = connect(server)
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n")
     assert client.read_answer().status == 100
@@ -581,7 +582,7 @@ def versions(server, connect, count=12):
 def test_second_reload_during_a_reload_brings_the_newest_code_to_all(start_teller, connect):
     start, change = start_teller
     server = start("-w", 2)
-    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    server.wait_serving(2)
     before = set(server.workers())
     change(b"2", boot_time=0.5)
     server.signal(signal.SIGHUP)
@@ -674,7 +675,7 @@ def test_fork_that_fails_in_a_reload_is_tried_again(run):
 def test_number_of_workers_follows_the_signals(start_teller):
     start, _ = start_teller
     server = start("-w", 2)
-    wait_until(lambda: len(server.workers()) == 2, "start of two workers")
+    server.wait_serving(2)
     for number, count in ((signal.SIGTTIN, 3), (signal.SIGTTOU, 2), (signal.SIGTTOU, 1), (signal.SIGTTOU, 1)):
         server.signal(number)
         wait_until(lambda count=count: len(server.workers()) == count, f"{count} workers")
