@@ -180,8 +180,8 @@ class Listener(asyncore.dispatcher):
         row[scoreboard.TURNED] = int(time.monotonic() * 1000)
         row[scoreboard.REQUESTS], row[scoreboard.BYTES] = self.requests, self.bytes
         row[scoreboard.OPEN] = len(self._map) - (not self.draining)  # we are in there, too, until we drain
-        worn = 0 < self.max_requests <= self.requests or 0 < self.max_rss <= resident_memory()
-        if worn:
+        is_due = 0 < self.max_requests <= self.requests or 0 < self.max_rss <= resident_memory()
+        if is_due:
             self.ask_for_successor(f"after {self.requests} requests")
 
     def ask_for_successor(self, why):
@@ -189,7 +189,7 @@ class Listener(asyncore.dispatcher):
         if self.row[scoreboard.STATE] == scoreboard.SERVING:
             log.info("asking to be replaced: %s", why)
             self.max_requests = self.max_rss = 0
-            self.row[scoreboard.STATE] = scoreboard.WORN
+            self.row[scoreboard.STATE] = scoreboard.RETIRING
 
     def drain(self):
         """Stop accepting and finish what has begun; the map is empty in the end."""

@@ -35,9 +35,9 @@ from asynchttpd.child import STEP, Child, cause
 
 log = logging.getLogger("httpd")
 
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-MEANINGLESS = (signal.SIGUSR2, signal.SIGWINCH)
-SIGNALS = (*STOPS, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD, *MEANINGLESS)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+UNUSED = (signal.SIGUSR2, signal.SIGWINCH)
+SIGNALS = (*STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD, *UNUSED)
 TICK = 1.0  # seconds between two looks at the workers
 
 
@@ -59,7 +59,7 @@ class Master:
     grace = 30.0  # seconds for a worker that is told to leave when the server stops, and for the exit of any worker
     replace_grace = math.inf  # seconds for a worker that is replaced
     timeout = 30.0  # seconds for which a worker's loop may stand still, or a worker may boot; 0: for ever
-    brake = 1.0  # seconds in which at most *count* workers are started: no storm of forks if they die at once
+    respawn_period = 1.0  # seconds in which at most *count* workers are started: no storm of forks if they die at once
     retry, longest_retry = 2.0, 60.0  # seconds until a replacement that failed is tried again: doubled each time
 
     def __init__(self, work: Callable, count: int, board: scoreboard.Board, release, reopen, serving=None):
@@ -70,7 +70,7 @@ class Master:
         self.stopping = False
         self.renewed_at = 0.0  # workers started before it are outdated (time.monotonic())
         self.retry_at, self.retry_pause = 0.0, self.retry
-        self.credit = float(count)  # workers that may be started now; grows by *count* every *brake* seconds
+        self.credit = float(count)  # workers that may be started now; grows by *count* every *respawn_period*
         self.credited = self.checked = time.monotonic()
         self.status = 0  # our own exit status
 
@@ -107,7 +107,7 @@ class Master:
 
     def wait(self):
         """Sleep until a signal arrives, a worker becomes ready, or it is time to look at the workers."""
-        pause = self.brake / self.count if self.booted and self.missing() > 0 else TICK
+        pause = self.respawn_period / self.count if self.booted and self.missing() > 0 else TICK
         if any(child.last_signals for child in self.workers.values()):
             pause = min(pause, STEP)
         self.poller.poll(1000 * min(pause, TICK))
@@ -123,7 +123,7 @@ class Master:
             self.handle_signal(number)
 
     def handle_signal(self, number):
-        if number in STOPS:
+        if number in STOP_SIGNALS:
             self.stop()
         elif number == signal.SIGHUP and not self.stopping:
             log.info("starting new workers in place of the old")
@@ -135,7 +135,7 @@ class Master:
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
             self.count = max(1, self.count + (1 if number == signal.SIGTTIN else -1))
             log.info("workers from now on: %d", self.count)
-        elif number in MEANINGLESS:
+        elif number in UNUSED:
             log.info("%s means nothing here: ignored", signal.Signals(number).name)
             signal.signal(number, signal.SIG_IGN)  # log it once: a terminal sends WINCH whenever it is resized
 
@@ -147,14 +147,14 @@ class Master:
         return wanted - len(self.staying())
 
     def is_outdated(self, child):
-        return child.started < self.renewed_at or child.state == scoreboard.WORN
+        return child.started < self.renewed_at or child.state == scoreboard.RETIRING
 
     # The next step there.
 
     def balance(self):
         """Start missing workers, dismiss surplus ones, and replace outdated ones, one at a time."""
         now = time.monotonic()
-        self.credit = min(self.count, self.credit + (now - self.credited) * self.count / self.brake)
+        self.credit = min(self.count, self.credit + (now - self.credited) * self.count / self.respawn_period)
         self.credited = now
         while self.missing() > 0 and self.credit >= 1 and self.spawn():
             self.credit -= 1
@@ -218,7 +218,7 @@ class Master:
 
     def cannot_fork(self, error):
         log.error("cannot fork: %s", error.strerror)
-        self.credit, self.retry_at = 0.0, time.monotonic() + self.brake  # not again at once
+        self.credit, self.retry_at = 0.0, time.monotonic() + self.respawn_period  # not again at once
         return False
 
     def note_ready(self, child):

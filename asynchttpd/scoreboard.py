@@ -15,8 +15,8 @@ PID, STARTED, STATE, CONNECTIONS, REQUESTS, BYTES, TURNED, SPOOLED, OPEN = range
 # SPOOLED: bytes of bodies that it has in temporary files.
 CELLS = 9
 
-FREE, BOOTING, SERVING, WORN, LEAVING, ENDING, HUNG = range(7)  # values of STATE
-# WORN: wants to be replaced. LEAVING: finishes what it has. ENDING: the work is done, the application's exit runs.
+FREE, BOOTING, SERVING, RETIRING, LEAVING, ENDING, HUNG = range(7)  # values of STATE
+# RETIRING: wants to be replaced. LEAVING: finishes what it has. ENDING: the work is done, the application's exit runs.
 # HUNG: the master has given it up and is about to kill it.
 
 

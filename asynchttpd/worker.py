@@ -18,7 +18,7 @@ from asynchttpd.scoreboard import ENDING, SERVING, STATE, TURNED
 log = logging.getLogger("httpd")
 
 # A terminal sends these to every process of its group, and it is enough that the master gets them.
-UNHEARD = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2)
+IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def live(work: Callable, row, tell_master: int, master_alive: int, timeout: float) -> NoReturn:
@@ -66,20 +66,20 @@ def reset_signals():
     """Remove the master's handlers, and unblock the signals that were blocked for the fork."""
     for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGWINCH):
         signal.signal(number, signal.SIG_DFL)
-    for number in UNHEARD:
+    for number in IGNORED:
         # Not SIG_IGN, which the programs that the application starts would inherit.
-        signal.signal(number, unheard)
+        signal.signal(number, do_nothing)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def unheard(number, frame):
+def do_nothing(number, frame):
     """Do nothing about a signal."""
 
 
 def reset_signals_of_child():
     """In a child that the application has forked, let signals do what they do to any process."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, *UNHEARD):
+    for number in (signal.SIGTERM, *IGNORED):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -107,7 +107,7 @@ def end(status, row) -> NoReturn:
     """
     try:
         row[STATE] = ENDING
-        signal.signal(signal.SIGTERM, unheard)
+        signal.signal(signal.SIGTERM, do_nothing)
         signal.signal(signal.SIGUSR2, lambda *_: give_up_end(status))
         import ctypes
 

@@ -158,7 +158,7 @@ def test_exit_of_the_application_is_an_error_of_one_request(start_app, connect):
     assert worker_of(client) == pid
 
 
-def test_crash_loop_is_braked(start_app, connect):
+def test_crash_loop_is_slowed_down(start_app, connect):
     """At most as many starts a second as there are workers, and a master that has nothing to do."""
     server = start_app("-w", 2)
     server.wait_serving(2)
@@ -359,7 +359,7 @@ def test_answers_of_neighbours_leave_before_a_hung_worker_is_killed(start_app, c
     end_of(stuck)
 
 
-# Workers that are worn (P7).
+# Workers that are due to be replaced (P7).
 
 
 def test_worn_workers_are_replaced_one_at_a_time(start_app):
