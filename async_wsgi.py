@@ -23,11 +23,12 @@ import time
 from wsgiref.util import FileWrapper
 
 import httpd
-from asynchttpd import command_line, http1, logs, running
+from asynchttpd import command_line, http1, logs, running, values
 from asynchttpd.answer import Answer, guarded, producer_of
 from asynchttpd.channel import CLOSED, SENDING
 from asynchttpd.http1 import HTTPError
 from asynchttpd.loading import NoApplication, import_late, load_app
+from asynchttpd.parser import fail
 from asynchttpd.producers import Aborted
 from asynchttpd.threads import Job, Pool
 from httpd import log
@@ -41,19 +42,15 @@ class AsyncWSGIServer(httpd.AsyncServer):
     timeout = 30.0  # seconds after which a busy thread is logged with its stack; a worker with no other is replaced
     multiprocess = False  # do other processes also call the application?
 
-    def __init__(self, host="127.0.0.1", port=9000, handler=None, map=None):
-        super().__init__(host, port, handler or AsyncWSGIRequestHandler, map)
+    def __init__(self, host="127.0.0.1", port=9000, handler=None, map=None, sockets=()):
+        super().__init__(host, port, handler or AsyncWSGIRequestHandler, map, sockets)
 
     def set_app(self, application):
         """Serve *application*, a callable(environ, start_response) as PEP 3333 defines it."""
         self.application = application
         self.pool = Pool(self.threads, self.queue_limit, self.timeout) if self.threads else None
-        host, port = self.socket.getsockname()[:2]
-        if host in ("0.0.0.0", "::"):
-            host = socket.gethostname()
         self.environ = {  # the part that is the same for every request
-            "SERVER_NAME": f"[{host}]" if ":" in host else host,  # RFC 3875 §4.1.14
-            "SERVER_PORT": str(port),
+            **address_variables(self.socket),
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
             "wsgi.errors": logs.error_stream(),
@@ -137,6 +134,8 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         if self.script_name and (path + "/").startswith(self.script_name + "/"):
             path = path[len(self.script_name) :]
         environ = self.server.environ.copy()
+        if len(self.server.doors) > 1:
+            environ.update(address_variables(self.socket))
         environ["REQUEST_METHOD"] = self.command
         environ["SCRIPT_NAME"], environ["PATH_INFO"], environ["QUERY_STRING"] = self.script_name, path, query
         environ["REQUEST_URI"] = environ["RAW_URI"] = self.path  # as it came: with %2F told from a slash
@@ -333,6 +332,16 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         self.job = self.body = None
 
 
+def address_variables(sock):
+    """Return SERVER_NAME and SERVER_PORT for a socket: where it is, or where the client has found us."""
+    if sock.family == socket.AF_UNIX:
+        return {"SERVER_NAME": "localhost", "SERVER_PORT": "80"}  # whoever connects there knows better, and says it
+    host, port = sock.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = socket.gethostname()
+    return {"SERVER_NAME": f"[{host}]" if ":" in host else host, "SERVER_PORT": str(port)}  # RFC 3875 §4.1.14
+
+
 def variables_of(fields):
     """Return {variable: value} for the environ; it is kept with the fields, which several requests may share."""
     named = {variable_name(name): value for name, value in fields.items()}
@@ -371,7 +380,7 @@ def run():
     AsyncWSGIRequestHandler.trusted_proxies = args.trusted_proxy
     AsyncWSGIRequestHandler.request_timeout = args.request_timeout
 
-    late = import_late(args, command_line.current_folder())
+    late = import_late(args, values.current_folder())
 
     def boot(server):
         folders = {prefix: running.release_folder(folder) for prefix, folder in args.static}
@@ -383,16 +392,16 @@ def run():
         try:
             application = load_app(args.application, late)
         except NoApplication as error:
-            command_line.fail(2, error)
+            fail(2, error)
         try:
             server.set_app(application)
         except RuntimeError as error:
-            command_line.fail(1, f"--threads {args.threads}: {error}")
+            fail(1, f"--threads {args.threads}: {error}")
 
     running.serve(args, AsyncWSGIServer, AsyncWSGIRequestHandler, boot)
 
 
 if __name__ == "__main__":
-    if sys.path[0] == command_line.current_folder():
+    if sys.path[0] == values.current_folder():
         del sys.path[0]  # until the application is loaded
     run()

@@ -35,7 +35,7 @@ import stat
 import sys
 import time
 
-from asynchttpd import accesslog, command_line, conditional, files, http1, logs, running
+from asynchttpd import accesslog, command_line, conditional, files, http1, logs, running, values
 from asynchttpd.channel import BODY, CLOSED, HANDLING, HEAD, IDLE, LINGERING, SENDING, Channel
 from asynchttpd.files import url_normalize
 from asynchttpd.http1 import HTTPError
@@ -68,12 +68,13 @@ class AsyncServer(Listener):
     host, port -- where to listen; port 0 lets the system choose
     handler -- class of the channels; by default AsyncHTTPRequestHandler, below
     map -- an EventMap (ioloop.py); by default asyncore's own
+    sockets -- sockets that listen already, in place of host and port (asynchttpd/sockets.py)
 
     Raise OSError if it cannot listen there.
     """
 
-    def __init__(self, host="127.0.0.1", port=9000, handler=None, map=None):
-        super().__init__(host, port, map)
+    def __init__(self, host="127.0.0.1", port=9000, handler=None, map=None, sockets=()):
+        super().__init__(host, port, map, sockets)
         self.handler = handler or AsyncHTTPRequestHandler
 
     def handle_accepted(self, sock, addr):
@@ -745,6 +746,6 @@ def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, bo
 
 
 if __name__ == "__main__":
-    if sys.path[0] == command_line.current_folder():  # with `python -m httpd`
+    if sys.path[0] == values.current_folder():  # with `python -m httpd`
         del sys.path[0]  # what is served there, such as a tempfile.py, is not ours to import
     run()

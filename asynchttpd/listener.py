@@ -20,10 +20,14 @@ from asynchttpd.ioloop import WRITE_DELAY, asyncore
 log = logging.getLogger("httpd")
 
 
+UNIX_PEER = ("unix", "")  # in place of an address and a port: the other side of a Unix socket has no name
+
+
 class Listener(asyncore.dispatcher):
     """A listening socket on *host* and *port*; port 0 lets the system choose.
 
     map -- an EventMap (ioloop.py); by default asyncore's own
+    sockets -- sockets that listen already, in place of *host* and *port*. All but the first get a Door each.
 
     Raise OSError if it cannot listen there. A child defines handle_accepted(sock, addr), which makes a channel for a
     connection, and turn_away(sock, addr), which does so when there is no room, and returns the channel.
@@ -47,15 +51,19 @@ class Listener(asyncore.dispatcher):
     max_rss = 0  # bytes of memory, likewise
     deadline = None  # when to accept again (see ioloop)
 
-    def __init__(self, host, port, map=None):
+    def __init__(self, host, port, map=None, sockets=()):
         super().__init__(map=map)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.create_server((host, port), family=family, backlog=self.backlog)
-        sock.setblocking(False)
-        # Inherited by every accepted socket. With Nagle's algorithm a small answer could wait 40 ms for an ACK.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.set_socket(sock, map)
+        if not sockets:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            sockets = [socket.create_server((host, port), family=family, backlog=self.backlog)]
+        for sock in sockets:
+            sock.setblocking(False)
+            if sock.family != socket.AF_UNIX:
+                # Inherited by every accepted socket. With Nagle's algorithm a small answer could wait 40 ms for an ACK.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.set_socket(sockets[0], map)
         self.accepting = True
+        self.doors = [self, *(Door(sock, self, self._map) for sock in sockets[1:])]
         self.row = [0] * scoreboard.CELLS  # ours on the scoreboard, once a worker has one
         self.requests = self.bytes = 0  # answered and sent
         self.draining = False
@@ -66,6 +74,8 @@ class Listener(asyncore.dispatcher):
 
     def close(self):
         super().close()
+        for door in self.doors[1:]:
+            door.close()
         if self.spare is not None:
             os.close(self.spare)
             self.spare = None
@@ -79,6 +89,10 @@ class Listener(asyncore.dispatcher):
     # Clients come in.
 
     def handle_accept(self):
+        self.accept_from(self)
+
+    def accept_from(self, door):
+        """Let in a batch of the clients that wait at *door*, which may be ourselves."""
         now = time.monotonic()
         batch_ends, answers_due = now + self.accept_time, now + WRITE_DELAY
         for _ in range(self.accept_batch):
@@ -90,12 +104,14 @@ class Listener(asyncore.dispatcher):
                 self._map.update_touched()
                 answers_due = time.monotonic() + WRITE_DELAY
             try:
-                pair = self.accept()
+                pair = door.accept()
             except OSError as error:
-                self.handle_accept_error(error)
+                self.handle_accept_error(error, door)
                 return
             if pair is None:  # the queue is empty, or the client has left it
                 return
+            if door.socket.family == socket.AF_UNIX:
+                pair = pair[0], UNIX_PEER
             if len(self._map) < self.max_connections or self.make_room():
                 self.handle_accepted(*pair)
             else:
@@ -129,22 +145,22 @@ class Listener(asyncore.dispatcher):
             channel.close()
         return bool(silent)
 
-    def handle_accept_error(self, error):
+    def handle_accept_error(self, error, door):
         """Without descriptors or memory: make room or, at worst, pause. asyncore would close the listener for good."""
         if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
             log.debug("cannot accept: %s", error)
             return
         logs.warn_seldom("cannot accept: %s", error.strerror)
-        if not self.make_room() and not self.accept_with_spare():
+        if not self.make_room() and not self.accept_with_spare(door):
             self.deadline = time.monotonic() + self.pause
 
-    def accept_with_spare(self):
+    def accept_with_spare(self, door):
         """Use the descriptor kept for this to accept a client and turn it away; tell whether that was possible."""
         if self.spare is not None:
             os.close(self.spare)
             self.spare = None
         try:
-            if pair := self.accept():
+            if pair := door.accept():
                 channel = self.turn_away(*pair)
                 channel.handle_read()  # closing with unread input would undo the answer
                 channel.close()
@@ -179,7 +195,8 @@ class Listener(asyncore.dispatcher):
         row = self.row
         row[scoreboard.TURNED] = int(time.monotonic() * 1000)
         row[scoreboard.REQUESTS], row[scoreboard.BYTES] = self.requests, self.bytes
-        row[scoreboard.OPEN] = len(self._map) - (not self.draining)  # we are in there, too, until we drain
+        doors = 0 if self.draining else len(self.doors)  # they are in the map, too
+        row[scoreboard.OPEN] = len(self._map) - doors
         is_due = 0 < self.max_requests <= self.requests or 0 < self.max_rss <= resident_memory()
         if is_due:
             self.ask_for_successor(f"after {self.requests} requests")
@@ -197,13 +214,35 @@ class Listener(asyncore.dispatcher):
             return
         self.draining, self.siblings, self.accept_time = True, (), math.inf
         for _ in range(self.backlog // self.accept_batch):
-            self.handle_accept()  # closing would reset the connections in the queue
+            for door in self.doors:
+                self.accept_from(door)  # closing would reset the connections in the queue
         self.close()
         leave_at = time.monotonic() + self.idle_grace
         for channel in self._map.values():
             if isinstance(channel, Channel):
                 channel.drain(leave_at)
         self._map.sweep_at = leave_at
+
+
+class Door(asyncore.dispatcher):
+    """One more listening socket of a *listener*, which does all the work."""
+
+    def __init__(self, sock, listener, map):
+        super().__init__(map=map)
+        self.set_socket(sock, map)
+        self.accepting, self.listener = True, listener
+
+    def readable(self):
+        return self.listener.readable()
+
+    def writable(self):
+        return False
+
+    def handle_accept(self):
+        self.listener.accept_from(self)
+
+    def handle_error(self):
+        self.listener.handle_error()
 
 
 def open_spare():

@@ -31,3 +31,17 @@ def listening_sockets(port: int) -> set[str]:
         # local address:port in hexadecimal, state, inode: man 5 proc
         found.update(f"socket:[{row[9]}]" for row in rows if row[3] == LISTEN and row[1].endswith(f":{port:04X}"))
     return found
+
+
+def are_orphans(port: int) -> bool:
+    """Tell whether only workers without their master listen on *port*: a living master has a worker for a child."""
+    pids = holders(port)
+    return bool(pids) and not any(parent_of(pid) in pids for pid in pids)
+
+
+def parent_of(pid: int) -> int | None:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return int(stat.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return None  # ended meanwhile

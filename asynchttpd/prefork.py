@@ -72,6 +72,8 @@ class Master:
         self.retry_at, self.retry_pause = 0.0, self.retry
         self.credit = float(count)  # workers that may be started now; grows by *count* every *respawn_period*
         self.credited = self.checked = time.monotonic()
+        self.on_turn = lambda: None  # called on each turn, at least once in *tick* seconds
+        self.tick = TICK
         self.status = 0  # our own exit status
 
     def run(self) -> int:
@@ -91,6 +93,7 @@ class Master:
             elif not self.workers:
                 return self.status
             self.check_workers()
+            self.on_turn()
             self.wait()
 
     def catch_signals(self):
@@ -110,7 +113,7 @@ class Master:
         pause = self.respawn_period / self.count if self.booted and self.missing() > 0 else TICK
         if any(child.last_signals for child in self.workers.values()):
             pause = min(pause, STEP)
-        self.poller.poll(1000 * min(pause, TICK))
+        self.poller.poll(1000 * min(pause, self.tick))
 
     # What is wanted.
 
@@ -148,6 +151,10 @@ class Master:
 
     def is_outdated(self, child):
         return child.started < self.renewed_at or child.state == scoreboard.RETIRING
+
+    def is_renewing(self):
+        """Are there workers from before the last SIGHUP that still take clients?"""
+        return any(child.started < self.renewed_at for child in self.staying())
 
     # The next step there.
 

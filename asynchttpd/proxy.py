@@ -8,9 +8,9 @@ that client's own claim.
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network | Literal["unix"]
 
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 PAIR = re.compile(rf'({TOKEN})=(?:({TOKEN})|"([^"\\]*)")')  # no address or host name needs an escape
@@ -94,7 +94,9 @@ def node_address(node: str) -> str | None:
 
 
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+    if address == "unix":  # the peer of a Unix socket has no address
+        return "unix" in trusted
     try:
-        return any(ipaddress.ip_address(address) in network for network in trusted)
+        return any(ipaddress.ip_address(address) in network for network in trusted if network != "unix")
     except ValueError:
-        return False  # the peer of a Unix socket has no address
+        return False

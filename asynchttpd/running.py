@@ -3,7 +3,6 @@
 Not here: what is served (httpd.py, async_wsgi.py) and how processes are kept alive (prefork.py).
 """
 
-import errno
 import faulthandler
 import os
 import resource
@@ -11,9 +10,10 @@ import signal
 import socket
 import sys
 
-from asynchttpd import accesslog, logs, ports, prefork, scoreboard
-from asynchttpd.command_line import current_folder, fail
+from asynchttpd import accesslog, logs, notify, pidfile, prefork, privileges, scoreboard, sockets
 from asynchttpd.logs import log
+from asynchttpd.parser import fail
+from asynchttpd.values import current_folder
 
 
 def serve(args, server_class, handler, boot):
@@ -26,25 +26,81 @@ def serve(args, server_class, handler, boot):
     open_standard_streams()
     configure(handler, args)
     raise_descriptor_limit()
+    if args.check:
+        check(args, server_class, handler, boot)
     try:
-        server = server_class(args.host, args.port, handler)
+        listening = sockets.open_all(args.host, args.port, args.bind, args.unix, args.unix_mode)
+        made = {path: os.lstat(path) for path in map(os.path.abspath, args.unix)}
+        pid_file = pidfile.PidFile(args.pid) if args.pid else None
+        change_user(args, handler)
+    except (sockets.Unusable, pidfile.Taken, privileges.Refused) as error:
+        fail(1, error)
     except OSError as error:
-        reason = error.strerror.partition(" (")[0]
-        if error.errno == errno.EADDRINUSE and (pids := ports.holders(args.port)):
-            reason += f" by process {', '.join(map(str, pids))}"
-        fail(1, f"cannot listen on {args.host}:{args.port}: {reason}")
+        fail(1, f"cannot write {error.filename}: {error.strerror}")
+    server = server_class(handler=handler, sockets=listening)
     board = scoreboard.Board()
+    systemd = notify.Notifier()
+
+    def release():
+        stop_listening(server)
+        sockets.remove_paths(made)
+
     master = prefork.Master(
         lambda row, ready: work(server, args, board, row, boot, ready),
         args.workers,
         board,
-        release=lambda: stop_listening(server),
+        release=release,
         reopen=lambda: reopen_logs(handler),
         serving=lambda: announce(server, args),
     )
     master.grace, master.replace_grace, master.timeout = args.grace, args.replace_grace, args.timeout
+    master.on_turn = lambda: tell(systemd, master, board)
+    if systemd.interval:
+        master.tick = min(master.tick, systemd.interval)
     master.catch_signals()
-    sys.exit(master.run())
+    try:
+        status = master.run()
+    finally:
+        if pid_file:
+            pid_file.remove()
+    sys.exit(status)
+
+
+def check(args, server_class, handler, boot):
+    """Load what a worker would, and exit: 0, or what is wrong in one line."""
+    server = server_class("127.0.0.1", 0, handler)
+    try:
+        if args.user or args.group:
+            privileges.find(args.user, args.group)
+        release_folder(handler.root)
+        if boot is not None:
+            boot(server)
+    except privileges.Refused as error:
+        fail(1, error)
+    except Exception as error:
+        fail(1, f"{type(error).__name__}: {error}")
+    sys.exit(0)
+
+
+def change_user(args, handler):
+    """Become who the options say; raise privileges.Refused."""
+    if args.user or args.group:
+        outputs = [logs.descriptor()] if args.logfile else []
+        if handler.access_log is not None and args.access_log != "-":
+            outputs.append(handler.access_log.output.fd)
+        privileges.drop(args.user, args.group, outputs)
+
+
+def tell(systemd, master, board):
+    """Tell systemd how we are; called on each turn of the master."""
+    if master.stopping:
+        systemd.say(notify.STOPPING)
+    elif master.booted:
+        systemd.say(notify.RELOADING if master.is_renewing() else notify.READY)
+    rows = [list(row) for row in board]
+    requests, connections = (sum(row[cell] for row in rows) for cell in (scoreboard.REQUESTS, scoreboard.OPEN))
+    serving = sum(row[scoreboard.STATE] == scoreboard.SERVING for row in rows)
+    systemd.report(serving, connections, requests)
 
 
 def open_standard_streams():
@@ -122,8 +178,9 @@ def release_folder(root):
 
 
 def stop_listening(server):
-    """Close the queue, which the workers now empty; connections that are in it at the end are reset."""
-    server.socket.listen(0)
+    """Close the queues, which the workers now empty; connections that are in them at the end are reset."""
+    for door in server.doors:
+        door.socket.listen(0)
     server.close()
 
 
@@ -138,15 +195,27 @@ def reopen_logs(handler):
 
 def announce(server, args):
     """Log where the server listens, with a warning if other machines can reach it."""
-    host, port = server.socket.getsockname()[:2]
-    host = f"[{host}]" if ":" in host else host
     plural = "" if args.workers == 1 else "s"
     what = args.application if "application" in args else f"root {server.handler.root}"
-    log.info("Serving HTTP on http://%s:%d/ (%s, %d worker%s)", host, port, what, args.workers, plural)
-    if not (host.startswith("127.") or host == "[::1]"):
-        url = f"http://{own_address(server.socket.family) if host in ('0.0.0.0', '[::]') else host}:{port}/"
-        message = f"Anybody who can reach this machine can read what is served: {url}"
-        log.warning("%s", message if args.logfile else emphasised(message))
+    places = [sockets.in_words(door.socket) for door in server.doors]
+    log.info("Serving HTTP on %s (%s, %d worker%s)", ", ".join(places), what, args.workers, plural)
+    if os.getuid() == 0:
+        log.warning("running as root, which is more than serving takes: see --user")
+    for door in server.doors:
+        if door.socket.family != socket.AF_UNIX and not is_local(door.socket.getsockname()[0]):
+            message = f"Anybody who can reach this machine can read what is served: {outside_url(door.socket)}"
+            log.warning("%s", message if args.logfile else emphasised(message))
+            break
+
+
+def is_local(address):
+    return address.startswith("127.") or address == "::1"
+
+
+def outside_url(sock):
+    """Return the URL at which other machines may reach *sock*."""
+    host, port = sock.getsockname()[:2]
+    return f"http://{own_address(sock.family)}:{port}/" if host in ("0.0.0.0", "::") else sockets.in_words(sock)
 
 
 def own_address(family):

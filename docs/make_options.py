@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 import async_wsgi  # noqa: E402
 import httpd  # noqa: E402
-from asynchttpd import command_line  # noqa: E402
+from asynchttpd import parser  # noqa: E402
 
 PAGE = ROOT / "docs" / "options.md"
 
@@ -34,7 +34,7 @@ BOTTOM = "\nNext: [signals.md](signals.md), what each signal does.\n"
 
 def parser_of(program):
     """Return the parser whose parse_args() the *program* calls."""
-    with mock.patch.object(command_line.OneLineParser, "print_help", autospec=True) as print_help:
+    with mock.patch.object(parser.Parser, "print_help", autospec=True) as print_help:
         try:
             program.parse_args(["--help"])
         except SystemExit:

@@ -258,9 +258,9 @@ class Server:
         return self.process.wait(PATIENCE)
 
     def log_lines(self):
-        """Return the lines it has printed since its start-up line; complete once it has been stopped."""
+        """Return the lines it has printed, without those of its start; complete once it has been stopped."""
         lines = self.log_path.read_text("utf-8", "backslashreplace").splitlines()
-        return [line for line in lines if " Serving HTTP on " not in line]
+        return [line for line in lines if " Serving HTTP on " not in line and " running as root, " not in line]
 
     def stop(self):
         """End it with SIGTERM, and fail the test if it does not end cleanly; return the lines of its log."""
@@ -300,6 +300,13 @@ def start(tmp_path):
         yield lambda script, *options, **popen: run(
             python_command(script, "--port", 0, *options), **{"cwd": ROOT, **popen}
         ).wait_started()
+
+
+@pytest.fixture
+def run_command(tmp_path):
+    """Return a function: run_command([...]) runs a server that any command starts; call its wait_started()."""
+    with running_servers(tmp_path) as run:
+        yield run
 
 
 def handler_command(name, **settings):

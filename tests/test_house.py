@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "child": {"scoreboard"},
     "chunked": {"http1"},
     "conditional": set(),
+    "errorpage": set(),
     "files": {"conditional", "http1", "media"},
     "http1": set(),
     "ioloop": set(),
@@ -35,20 +36,25 @@ MAY_IMPORT = {
     "loading": set(),
     "logs": set(),
     "media": set(),
+    "notify": set(),
     "ports": set(),
     "prefork": {"child", "scoreboard", "worker"},
     "producers": {"conditional"},
+    "parser": set(),
+    "pidfile": set(),
+    "privileges": set(),
     "proxy": set(),
     "reload": set(),
     "scoreboard": set(),
-    "sockets": set(),
+    "sockets": {"ports"},
     "status": {"scoreboard"},
     "threads": {"answer"},
     "tls": {"channel"},
     "worker": {"scoreboard"},
 }
-MAY_IMPORT["running"] = {*MAY_IMPORT, "command_line"}
-MAY_IMPORT["command_line"] = {"__version__", "accesslog", "http1", "loading"}
+MAY_IMPORT["values"] = {"http1", "loading", "parser", "sockets"}
+MAY_IMPORT["command_line"] = {"__version__", "accesslog", "parser", "values"}
+MAY_IMPORT["running"] = set(MAY_IMPORT)
 
 LONGEST_FILE = 350  # lines: more is two subjects
 LONGEST_CLASS = 300
