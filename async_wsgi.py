@@ -388,7 +388,8 @@ def run():
         if args.reload:
             from asynchttpd.reload import watch_sources
 
-            threading.Thread(target=watch_sources, daemon=True).start()
+            sys.dont_write_bytecode = True  # it is told from new source by whole seconds only
+            threading.Thread(target=watch_sources, args=(server, time.time_ns()), daemon=True).start()
         try:
             application = load_app(args.application, late)
         except NoApplication as error:

@@ -13,13 +13,19 @@ PACKAGE_FOLDERS = {"site-packages", "dist-packages"}  # the latter is Debian's
 log = logging.getLogger("httpd")
 
 
-def watch_sources(interval=0.5):
+CLOCK_STEP = 20_000_000  # nanoseconds that a file system's clock may be behind time.time_ns()
+
+
+def watch_sources(server, started, interval=0.5):
     """Send the master SIGHUP when a source file of the application has changed; runs in a thread of the worker.
 
     The master starts a new worker and, if that cannot boot for a syntax error, keeps this one.
+
+    server -- the worker's; while it drains the watch is another worker's task
+    started -- time.time_ns() before the first of the application's files was loaded
     """
-    seen, started, master = {}, time.time_ns(), os.getppid()
-    while True:
+    seen, started, master = {}, started - CLOCK_STEP, os.getppid()
+    while not server.draining:
         before, seen = seen, source_times()
         # A file that was loaded just now may have changed since the worker started.
         if any(seen.get(path) != changed for path, changed in before.items()) or any(
