@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, ROOT, Client, group_members, python_command, running_servers, wait_until
@@ -106,6 +107,17 @@ def is_refused(server):
     except ConnectionRefusedError:
         return True
     return False
+
+
+def stop_idle(pid):
+    """Stop a process that waits for events, so that it finds all that comes meanwhile in one turn."""
+
+    def state():
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+    wait_until(lambda: state() == "S", "the worker to wait")
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: state() == "T", "the worker to be stopped")
 
 
 def lines_with(server, text):
@@ -323,7 +335,7 @@ def test_many_slow_requests_are_no_hang(start_app, connect, tmp_path):
     for client in clients:
         assert client.get("/").status == 200
     time.sleep(1.5)  # a slow turn before would make the loop take events one by one
-    os.kill(pid, signal.SIGSTOP)  # it finds all of them in one turn
+    stop_idle(pid)
     for client in clients:
         client.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
     os.kill(pid, signal.SIGCONT)
@@ -351,7 +363,7 @@ def test_answers_of_neighbours_leave_before_a_hung_worker_is_killed(start_app, c
     (pid,) = server.workers()
     quick, stuck = connect(server), connect(server)
     assert quick.get("/").status == stuck.get("/").status == 200
-    os.kill(pid, signal.SIGSTOP)  # it finds both in one turn
+    stop_idle(pid)
     quick.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     stuck.send(b"GET /spin HTTP/1.1\r\nHost: a\r\n\r\n")
     os.kill(pid, signal.SIGCONT)
@@ -491,7 +503,7 @@ def test_first_request_that_is_late_is_answered(start_app, connect):
 def test_queue_of_slow_requests_is_no_hang_of_a_worker_that_leaves(start_app, connect):
     server = start_app("--timeout", 1)
     (pid,) = server.workers()
-    os.kill(pid, signal.SIGSTOP)
+    stop_idle(pid)
     clients = [connect(server) for _ in range(40)]
     for client in clients:
         client.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -820,6 +832,57 @@ def test_master_with_thousands_of_descriptors_watches_on(run):
     (pid,) = wait_until(server.workers, "a worker")
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: server.workers() not in ([], [pid]), "replacement")
+
+
+# What a reload serves.
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_root_that_is_a_link_is_followed_when_a_worker_starts(start, start_app, connect, tmp_path, static):
+    for release in ("1", "2"):
+        (tmp_path / release).mkdir()
+        (tmp_path / release / "index.html").write_text(release)
+    current = tmp_path / "current"
+    current.symlink_to("1")
+    server = start_app("--static", f"/s={current}") if static else start("httpd.py", "-r", current)
+    target = "/s/index.html" if static else "/"
+
+    def move(release):
+        (tmp_path / "new").symlink_to(release)
+        (tmp_path / "new").rename(current)
+
+    def served():
+        client = connect(server)
+        body = client.get(target).body
+        client.close()
+        return body
+
+    assert served() == b"1"
+    move("2")
+    assert served() == b"1"  # until it is told
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: served() == b"2", "the new release")
+    move("nowhere")
+    server.signal(signal.SIGHUP)
+    wait_logged(server, "the old ones stay")
+    assert served() == b"2"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a namespace of processes")
+def test_process_1_of_a_container_obeys_the_same_signals(run, connect):
+    """The kernel keeps from process 1 each signal that it does not handle."""
+    command = python_command("httpd.py", "--port", 0)
+    server = run(["unshare", "--pid", "--fork", "--kill-child", *command], cwd=ROOT / "www").wait_started()
+    master, _ = sorted(server.workers())
+    for number in (signal.SIGUSR2, signal.SIGWINCH, signal.SIGHUP):
+        os.kill(master, number)
+    wait_logged(server, "takes the place of")
+    for number, count in ((signal.SIGTTIN, 3), (signal.SIGTTOU, 2)):
+        os.kill(master, number)
+        wait_until(lambda count=count: len(server.workers()) == count, "change of the number")
+    assert connect(server).get("/").status == 200
+    os.kill(master, signal.SIGQUIT)
+    assert server.wait() == 0
 
 
 # Scoreboard.
