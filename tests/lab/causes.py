@@ -23,7 +23,9 @@ def is_served(server, answer, target):
 
 def serves(server):
     """Return whether *server* answers an ordinary request, so that silence on another one tells something about it."""
-    server.running()  # the request before may have ended it
+    if server.exception():  # so the request before may have ended it
+        wait_until(lambda: server.process.poll() is not None, 0.3)
+    server.running()
     answer = curl(server, "/page.html")
     return answer.status == 200 and not answer.note
 
@@ -272,22 +274,25 @@ def is_repeated(received, content):
 def first_byte(server, name, patience=PATIENCE):
     """Ask for *name* and read no more than the first bytes of its content.
 
-    Return the seconds until then, and what the server had read by then (None where nobody tells).
+    Return whether they came, the seconds until then, and what the server had read by then (None where nobody tells).
     """
-    before, begin = server.bytes_read(), time.monotonic()
+    before, start = server.bytes_read(), time.monotonic()
+    begun = b""
     with Connection(server, receive_buffer=4096) as client:
         client.send(request(f"/{name}", "Connection: close"))
-        while not client.received.partition(b"\r\n\r\n")[2] and client.receive(begin + patience):
-            pass
-        seconds, after = time.monotonic() - begin, server.bytes_read()
-    return seconds, None if None in (before, after) else after - before
+        while not begun and client.receive(start + patience):
+            begun = client.received.partition(b"\r\n\r\n")[2]
+        seconds, after = time.monotonic() - start, server.bytes_read()
+    return bool(begun), seconds, None if None in (before, after) else after - before
 
 
 def of_late_first_byte(server, read):
     """Why the large file's first byte came late, when the server had *read* so many bytes (None where nobody tells)."""
     if is_quadratic(server):
         return "quadratic"
-    return "reads-whole-file" if read is not None and read >= len(FILES[LARGE]) else None
+    if read is None:
+        return of_changed_bytes(server, b"", FILES[LARGE])
+    return "reads-whole-file" if read >= len(FILES[LARGE]) else None
 
 
 @functools.cache

@@ -125,7 +125,7 @@ def lend(server, request):
     """Yield *server* running; after a failed check stop it if it may be hurt, so that the next meets a fresh one."""
     failure = None
     try:
-        server.running()
+        server.begin_check()
     except StartFailure as error:
         failure = error
     if failure:  # not within the except, where pytest would show both failures

@@ -158,6 +158,7 @@ class Server:
         self.start_failure = None
         self.may_be_hurt = False  # a client was left without an answer
         self.mark = 0  # bytes it had printed when the check at hand began
+        self.quote = None  # exception of this check, from before a restart
 
     def running(self):
         """Start the server unless it runs; raise StartFailure. A command that never started is not tried twice."""
@@ -171,7 +172,11 @@ class Server:
                 self.start_failure = failure
                 self.stop()
                 raise
-        self.mark = self.output.printed
+
+    def begin_check(self):
+        """Start the server unless it runs; exception() forgets what was before."""
+        self.running()
+        self.mark, self.quote = self.output.printed, None
 
     def start(self, port=None):
         """Start on *port*, by default on a free one."""
@@ -220,7 +225,7 @@ class Server:
 
     def exception(self):
         """Return the Quote of the last exception printed since the check at hand began, or None."""
-        return last_exception(self.output.since(self.mark)) if self.output else None
+        return (self.output and last_exception(self.output.since(self.mark))) or self.quote
 
     def processes(self):
         return group_members(self.process.pid)
@@ -273,4 +278,5 @@ class Server:
         self.signal_group(signal.SIGKILL)
         wait_until(self.has_ended, STOP_PATIENCE)
         self.output.reader.join(1)
+        self.quote, self.mark = self.exception(), self.output.printed
         self.process = None
