@@ -298,13 +298,13 @@ def of_late_first_byte(server, read):
 @functools.cache
 def is_quadratic(server):
     """Return whether four times the bytes cost far more than four times the processor time."""
-    server.restart()  # it may still be busy with the large file
     quarter, sixteenth = (processor_time(server, name) for name in (QUARTER, SIXTEENTH))
     return quarter > 0.15 and quarter > 8 * sixteenth
 
 
 def processor_time(server, name):
     """Return the seconds of processor time until the first byte of *name*: they do not depend on what else runs."""
+    server.restart()  # it may still be busy with what was asked before
     before = sum(server.processor_times().values())
     first_byte(server, name, patience=6.0)
     return sum(server.processor_times().values()) - before
