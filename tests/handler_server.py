@@ -8,6 +8,7 @@ fails -- "module:Class.method" that raises whenever it is called; access_log -- 
 log -- level; accept_errors -- names of errors that accept() raises before it works.
 """
 
+import contextlib
 import errno
 import gzip
 import importlib
@@ -247,6 +248,24 @@ class FailingListener(socket.socket):
             number, *self.errors = self.errors
             raise OSError(number, os.strerror(number))
         return super().accept()
+
+
+class Cramming(Echo):
+    """GET /n sends a head and as many "x" as the kernel takes, and only then comes to a file of n bytes."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.queue_unsent()
+        self.initiate_send()
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.socket.send(b"x" * 65536)
+        count = int(self.path[1:])
+        file = tempfile.TemporaryFile(buffering=0)
+        file.write(b"f" * count)
+        file.seek(0)
+        self.push_with_producer(httpd.SendfileProducer(file, count=count))
 
 
 class Files(httpd.AsyncHTTPRequestHandler):

@@ -204,6 +204,14 @@ def test_producer_is_closed_when_done_and_when_the_client_leaves(producing, conn
     assert (tmp_path / "head").exists()
 
 
+def test_file_behind_what_has_filled_the_socket_comes_to_its_end(serve, connect):
+    client = connect(serve("Cramming"), receive_buffer=4096)
+    client.send(request("/30000", version="1.0"))
+    body = client.read_answer().body
+    assert len(body) > 30000
+    assert body.strip(b"x") == b"f" * 30000
+
+
 # An exception in a handler.
 
 
