@@ -979,9 +979,9 @@ def fail_to_start(folder, spec, *options):
 def test_fewer_threads_than_asked_for_are_one_line_at_the_start(module):
     """There is room for six threads of the twenty."""
     (module / "greedy.py").write_text(
-        "import resource, threading\n"
+        "import pathlib, resource, threading\n"
         "threading.stack_size(1 << 30)\n"
-        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "used = int(pathlib.Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 13 * (1 << 29), resource.RLIM_INFINITY))\n"
         "application = print\n"
     )
