@@ -184,10 +184,12 @@ def add_limit_options(group):
 
 
 def add_system_options(group):
-    group.add_argument("--user", metavar="NAME", help="become this user when the sockets are open; takes root to start")
+    group.add_argument("--user", metavar="NAME", help="become this user when the sockets are open; needs root")
     group.add_argument("--group", metavar="NAME", help="become this group (default: that of --user)")
-    group.add_argument("--pid", metavar="FILE", help="write the number of the parent process to this file")
-    group.add_argument("--check", action="store_true", help="load everything, say what is wrong, and exit")
+    group.add_argument("--pid", metavar="FILE", help="write the master's process id to this file")
+    group.add_argument(
+        "--check", action="store_true", help="try the options, load everything, report what is wrong, and exit"
+    )
 
 
 def add_log_options(group):
@@ -244,7 +246,7 @@ def add_application_options(parser):
         type=values.network,
         action=Repeated,
         metavar="NETWORK",
-        help="believe Forwarded and X-Forwarded-* from here, such as 127.0.0.1; may be repeated",
+        help='believe Forwarded and X-Forwarded-* from here, such as 127.0.0.1, or "unix"; may be repeated',
     )
     group.add_argument(
         "--reload", action="store_true", help="load the application anew when a source file changes, while you write it"

@@ -1,4 +1,4 @@
-"""What systemd wants to hear of us (sd_notify(3)): a line or two in a datagram to the socket in NOTIFY_SOCKET."""
+"""What systemd wants to know about us (sd_notify(3)): a line or two in a datagram to the socket in NOTIFY_SOCKET."""
 
 import contextlib
 import os
@@ -9,13 +9,13 @@ READY, RELOADING, STOPPING = "READY=1", "RELOADING=1", "STOPPING=1"
 
 
 class Notifier:
-    """Tells systemd how the server is; says nothing where nobody asks.
+    """Tells systemd the state of the server; without systemd it does nothing.
 
-    interval -- seconds between two signs of life: twice as often as systemd asks for; 0: it does not
+    interval -- seconds between two signs of life, half of what systemd asks for; 0: it asks for none
     """
 
     def __init__(self, environ=os.environ):
-        path = environ.pop("NOTIFY_SOCKET", "")  # our children are not asked
+        path = environ.pop("NOTIFY_SOCKET", "")  # this is not for our children
         self.address = "\0" + path[1:] if path.startswith("@") else path
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if path else None
         is_asked = environ.pop("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
@@ -25,14 +25,14 @@ class Notifier:
         self.requests, self.counted = 0, time.monotonic()
 
     def say(self, state):
-        """Tell once that we are READY, RELOADING or STOPPING."""
+        """Say once that we are READY, RELOADING or STOPPING."""
         if state != self.said:
             self.said = state
             now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000  # microseconds
             self.send(state, *[f"MONOTONIC_USEC={now}"] * (state == RELOADING))
 
     def report(self, workers, connections, requests):
-        """Tell what `systemctl status` shows, and that we are alive; *requests* are counted from the start."""
+        """Say what `systemctl status` shows, and that we are alive; *requests* counts from the start."""
         now = time.monotonic()
         if self.socket is None or now < self.counted + (self.interval or 1.0):
             return
@@ -46,5 +46,5 @@ class Notifier:
 
     def send(self, *lines):
         if self.socket is not None:
-            with contextlib.suppress(OSError):  # systemd is busy or gone: that is no reason not to serve
+            with contextlib.suppress(OSError):  # systemd is busy or has gone: serve all the same
                 self.socket.sendto("\n".join(lines).encode(), socket.MSG_DONTWAIT, self.address)

@@ -1,4 +1,4 @@
-"""argparse with what both programs add: values from the environment, and one line about what is wrong."""
+"""argparse with two additions: values from the environment, and errors in one line."""
 
 import argparse
 import functools
@@ -6,12 +6,12 @@ import os
 import sys
 
 SWITCHES = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False, "": False}
-EPILOG = """Each option may also stand in the environment (--max-body as ASYNCHTTPD_MAX_BODY, several values on a line
-each), or in a file of arguments, one on a line, which is named as @FILE. The command line wins."""
+EPILOG = """You can also set an option in the environment (--max-body as ASYNCHTTPD_MAX_BODY, several values on a line
+each), or write arguments to a file, one on a line, and name it as @FILE. The command line wins."""
 
 
 class Repeated(argparse.Action):
-    """An option that may be repeated. Its first value on the command line takes the place of the default's."""
+    """An option that may be repeated. Its first value on the command line replaces the default."""
 
     def __init__(self, option_strings, dest, default=(), **options):
         super().__init__(option_strings, dest, default=default, **options)
@@ -22,7 +22,7 @@ class Repeated(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that asks the environment, too, and says what is wrong in one line."""
+    """An argument parser that also reads the environment, and reports an error in one line."""
 
     def __init__(self, description):
         # By default argparse loads shutil, and with it three compression libraries, to learn the terminal's width.
@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_args(args, namespace)
 
     def take_environment(self, environ):
-        """Make what *environ* says the defaults: ASYNCHTTPD_WORKERS=4 for --workers 4."""
+        """Take defaults from *environ*: ASYNCHTTPD_WORKERS=4 stands for --workers 4."""
         for action in self._actions:  # argparse has no public name for them
             name = variable_of(action)
             if name in environ:
@@ -50,7 +50,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def variable_of(action):
-    """Return the environment's name for an option, "" for what is none."""
+    """Return the name of an option in the environment, "" for arguments that have none."""
     if not action.option_strings or action.dest in ("help", "version"):
         return ""
     return "ASYNCHTTPD_" + action.option_strings[-1].lstrip("-").replace("-", "_").upper()
@@ -71,7 +71,7 @@ def default_of(action, text):
 
 
 def program_name():
-    """Return what the user has typed to start us, as argparse has it from Python 3.14 on: "python -m httpd"."""
+    """Return what the user has typed to start us, such as "python -m httpd"; argparse does so from Python 3.14 on."""
     module = sys.modules["__main__"].__spec__
     if module is None:
         return os.path.basename(sys.argv[0])

@@ -1,18 +1,18 @@
-"""A file with our process number, for whoever sends us signals: made by one server only, removed by the same."""
+"""A file with our process id, for those who send us signals. Only one server makes it, and the same one removes it."""
 
 import contextlib
 import os
 
 
 class Taken(Exception):
-    """The file is another server's, or no file that we make; its text says so in one line."""
+    """The file belongs to another server, or is none of this kind; its text says so in one line."""
 
 
 class PidFile:
-    """The file *path*, with our number in it. Raise Taken, or OSError if it cannot be written.
+    """The file *path*, with our process id in it. Raise Taken, or OSError if it cannot be written.
 
-    A file that a dead server has left is replaced. Never through a symbolic link: in a folder where others may write,
-    it could lead anywhere.
+    A file that a dead server has left behind is replaced. Symbolic links are not followed: in a folder where others may
+    write, they could lead anywhere.
     """
 
     def __init__(self, path: str):
@@ -24,7 +24,7 @@ class PidFile:
             except FileExistsError:
                 self.remove_stale()
         else:
-            raise Taken(f"{path}: somebody makes it again and again")
+            raise Taken(f"{path}: another process makes it again and again")
         with open(fd, "w") as file:
             file.write(f"{self.pid}\n")
             self.made = os.fstat(fd)
@@ -34,16 +34,16 @@ class PidFile:
             with open(os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
                 text = file.read(32).strip()
         except OSError as error:
-            raise Taken(f"{self.path} is there, and cannot be read: {error.strerror}") from error
+            raise Taken(f"{self.path} exists, and cannot be read: {error.strerror}") from error
         if not (text.isascii() and text.isdigit()) and text:
-            raise Taken(f"{self.path} is there, and does not hold a process number")
+            raise Taken(f"{self.path} exists, and does not hold a process id")
         if text and is_alive(int(text)):
             raise Taken(f"{self.path} says that process {text} is running")
         os.unlink(self.path)
 
     def remove(self):
         """Remove the file if it is still ours: we may be a child, or another server may have made its own."""
-        with contextlib.suppress(OSError):  # gone, or we are no longer root and the folder is root's
+        with contextlib.suppress(OSError):  # it has gone, or the folder is root's and we are not root any more
             if os.getpid() == self.pid and os.path.samestat(os.lstat(self.path), self.made):
                 os.unlink(self.path)
 
@@ -54,5 +54,5 @@ def is_alive(pid):
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody else's, but alive
+        pass  # it is another user's, and alive
     return True

@@ -1,4 +1,4 @@
-"""From root to a user that may do less (setuid(7)): after the sockets are open, before the application is loaded."""
+"""From root to a user with fewer rights (setuid(7)), when the sockets are open, before the application loads."""
 
 import grp
 import os
@@ -6,13 +6,13 @@ import pwd
 
 
 class Refused(Exception):
-    """A user or group that cannot be taken; its text says why, in one line."""
+    """A user or group that we cannot become; its text says why, in one line."""
 
 
 def find(user: str | None, group: str | None) -> tuple[int, int]:
     """Return the numbers of *user* and *group*, each a name or a number; by default the group is the user's own.
 
-    Raise Refused for one that does not exist, and for root and its group: nothing would be gained.
+    Raise Refused for one that does not exist, and for root and its group, which would gain nothing.
     """
     account = lookup(user, pwd.getpwnam, pwd.getpwuid, "user") if user else None
     uid = account.pw_uid if account else os.getuid()
@@ -35,7 +35,7 @@ def lookup(text, by_name, by_number, kind):
 def drop(user: str | None, group: str | None, files: list[int]) -> None:
     """Become *user* and *group* for good, with no other groups, and check that it is so.
 
-    files -- descriptors of logs, which become the user's: it must be able to open them again after a rotation
+    files -- descriptors of logs, which are given to the user: it must be able to open them again after a rotation
 
     Raise Refused.
     """
@@ -43,7 +43,7 @@ def drop(user: str | None, group: str | None, files: list[int]) -> None:
     try:
         for fd in files:
             os.fchown(fd, uid, gid)
-        os.setgroups([])  # while we still may: the groups first, the user last
+        os.setgroups([])  # the groups first, while we still may change them; the user last
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     except OSError as error:

@@ -67,7 +67,7 @@ def serve(args, server_class, handler, boot):
 
 
 def check(args, server_class, handler, boot):
-    """Load what a worker would, and exit: 0, or what is wrong in one line."""
+    """Load what a worker would load, and exit: with status 0, or with one line about what is wrong."""
     server = server_class("127.0.0.1", 0, handler)
     try:
         if args.user or args.group:
@@ -83,7 +83,7 @@ def check(args, server_class, handler, boot):
 
 
 def change_user(args, handler):
-    """Become who the options say; raise privileges.Refused."""
+    """Become the user and group of the options; raise privileges.Refused."""
     if args.user or args.group:
         outputs = [logs.descriptor()] if args.logfile else []
         if handler.access_log is not None and args.access_log != "-":
@@ -92,7 +92,7 @@ def change_user(args, handler):
 
 
 def tell(systemd, master, board):
-    """Tell systemd how we are; called on each turn of the master."""
+    """Tell systemd our state; called on each turn of the master."""
     if master.stopping:
         systemd.say(notify.STOPPING)
     elif master.booted:
@@ -104,7 +104,7 @@ def tell(systemd, master, board):
 
 
 def open_standard_streams():
-    """Put the null device where stdin, stdout or stderr is closed, or what is opened next would pass for it."""
+    """Open the null device for a closed stdin, stdout or stderr: else the next file that is opened takes its place."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
@@ -200,7 +200,7 @@ def announce(server, args):
     places = [sockets.in_words(door.socket) for door in server.doors]
     log.info("Serving HTTP on %s (%s, %d worker%s)", ", ".join(places), what, args.workers, plural)
     if os.getuid() == 0:
-        log.warning("running as root, which is more than serving takes: see --user")
+        log.warning("running as root, which serving does not need: see --user")
     for door in server.doors:
         if door.socket.family != socket.AF_UNIX and not is_local(door.socket.getsockname()[0]):
             message = f"Anybody who can reach this machine can read what is served: {outside_url(door.socket)}"

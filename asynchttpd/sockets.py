@@ -1,4 +1,4 @@
-"""From the command line to listening sockets: addresses of both families, Unix sockets, those that systemd hands over.
+"""From the command line to listening sockets: addresses of both families, Unix sockets, and those from systemd.
 
 A socket is made once, in the master, and shared with all workers. Not here: accepting (listener.py).
 """
@@ -14,12 +14,12 @@ import time
 from asynchttpd import ports
 
 BACKLOG = 1024  # connections the kernel keeps waiting; 5, as in many examples, overflows under load
-ORPHANS_WAIT = 5.0  # seconds until the workers of a master that was killed have noticed, and left the port
+ORPHANS_WAIT = 5.0  # seconds in which the workers of a killed master notice this, and free the port
 FIRST_HANDED_OVER = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 
 
 class Unusable(Exception):
-    """An address on which nobody can listen; its text says why, in one line."""
+    """An address on which we cannot listen; its text says why, in one line."""
 
 
 def open_all(host: str | None, port: int, binds: list[str], paths: list[str], mode: int) -> list[socket.socket]:
@@ -67,7 +67,7 @@ def listen_on(host: str, port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for family, address in addresses_of(host, port):
-            # What a second family cannot have (no IPv6 in a container) is no reason not to serve the first.
+            # If the second family fails (a container may have no IPv6), serve the first.
             try:
                 sockets.append(listen(family, (address[0], port, *address[2:])))
             except OSError as error:
@@ -108,7 +108,7 @@ def listen(family, address):
 
 
 def bind_patiently(sock, address):
-    """Bind *sock*; wait for a port that only orphans hold, since they are about to leave it."""
+    """Bind *sock*; if only orphaned workers hold the port, wait, since they are about to free it."""
     give_up_at = time.monotonic() + ORPHANS_WAIT
     while True:
         try:
@@ -134,13 +134,13 @@ def reason(error):
 def listen_on_path(path: str, mode: int) -> socket.socket:
     """Return a listening Unix socket at *path*, which only *mode* may use; raise Unusable.
 
-    A socket file that a dead server has left is replaced; a living one's is not, nor is any other file.
+    A socket file that a dead server has left behind is replaced; that of a living server is not, nor is any other file.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if os.path.lexists(path):
             remove_stale(path)
-        mask = os.umask(0o777 & ~mode)  # not chmod() afterwards: until then anybody could connect
+        mask = os.umask(0o777 & ~mode)  # not chmod() afterwards: before it anybody could connect
         try:
             sock.bind(path)
         finally:
@@ -165,18 +165,18 @@ def remove_stale(path):
 
 
 def remove_paths(made: dict[str, os.stat_result]) -> None:
-    """Remove the files of Unix sockets, {path: os.lstat() when it was made}, that nobody has replaced since."""
+    """Remove the files of Unix sockets, {path: os.lstat() when it was made}, unless they have been replaced."""
     for path, facts in made.items():
-        with contextlib.suppress(OSError):  # gone, or we are no longer root and the folder is root's
+        with contextlib.suppress(OSError):  # it has gone, or the folder is root's and we are not root any more
             if os.path.samestat(os.lstat(path), facts):
                 os.unlink(path)
 
 
-# What systemd hands over.
+# Sockets from systemd.
 
 
 def handed_over(environ=os.environ) -> list[socket.socket]:
-    """Return the listening sockets that systemd has opened for us (sd_listen_fds(3)); forget what says so.
+    """Return the listening sockets that systemd has opened for us (sd_listen_fds(3)), and clear its variables.
 
     Raise Unusable for a descriptor that is no listening stream socket.
     """
@@ -184,7 +184,7 @@ def handed_over(environ=os.environ) -> list[socket.socket]:
         return []
     count, names = int(environ.get("LISTEN_FDS", "0")), environ.get("LISTEN_FDNAMES", "")
     for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-        environ.pop(name, None)  # our children shall not take them for theirs
+        environ.pop(name, None)  # else our children take them for theirs
     return [taken_over(FIRST_HANDED_OVER + number, name) for number, name in zip_names(count, names)]
 
 

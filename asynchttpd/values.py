@@ -1,4 +1,4 @@
-"""From the text of an option to its value: each function raises ArgumentTypeError for what makes no sense."""
+"""From the text of an option to its value. Each function raises ArgumentTypeError if the text makes no sense."""
 
 import argparse
 import os
@@ -96,7 +96,7 @@ def log_level(text):
 
 
 def current_folder():
-    """Return its path; exit if somebody has deleted it."""
+    """Return the path of the current folder; exit if it has been deleted."""
     try:
         return os.getcwd()
     except FileNotFoundError:
@@ -143,7 +143,7 @@ def static_folder(text):
 def network(text):
     import ipaddress
 
-    if text == "unix":  # whoever connects to a Unix socket
+    if text == "unix":  # all clients of Unix sockets
         return text
     try:
         return ipaddress.ip_network(text)

@@ -25,6 +25,10 @@ TOP = """\
 `--help` lists them, too; `--version` says in one line which version of asynchttpd, Python and the system runs. This
 page is made from the same source, by `python docs/make_options.py`.
 
+You can also set an option in the environment: `--max-body` is `ASYNCHTTPD_MAX_BODY`. An option without a value takes 1
+or 0, and several values stand on a line each. Or write arguments to a file, one on a line, and name it as `@FILE`. The
+command line wins over the environment.
+
 Bad usage gives one line on standard error and exit status 2. A server that cannot start says why and exits with 1. One
 that you stop, with Ctrl-C or SIGTERM, exits with 0. [signals.md](signals.md) tells what the other signals do.
 """
