@@ -58,6 +58,9 @@ class Echo(httpd.AsyncHTTPRequestHandler):
     def do_LAST(self):
         self.answer(b"goodbye", ("Connection", "close"))
 
+    def do_STAY(self):
+        self.answer(b"hello again", ("Connection", "keep-alive"))
+
     def do_DESCRIPTOR(self):
         self.answer(str(self.socket.fileno()).encode())
 

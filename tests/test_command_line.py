@@ -10,6 +10,7 @@ import time
 import pytest
 from conftest import PATIENCE, ROOT, group_members, python_command, wait_until
 
+import async_wsgi
 import httpd
 
 HTTPD, WSGI = "httpd.py", "async_wsgi.py"
@@ -73,6 +74,23 @@ def test_bad_usage_is_one_line_and_status_2(script, options):
 def test_limit_that_makes_no_sense_is_named_in_one_line(options, capsys):
     with pytest.raises(SystemExit) as stop:
         httpd.parse_args(options)
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert options[0] in line
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--reload", "-w", "2"],
+        ["--script-name", "app"], ["--script-name", "/"], ["--script-name", "/a b"],
+        ["--static", "/static"], ["--static", "static=www"], ["--static", "/static=no-such-folder"],
+        ["--trusted-proxy", "localhost"], ["--trusted-proxy", "10.0.0.1/8"],
+    ],
+)  # fmt: skip
+def test_option_of_an_application_that_makes_no_sense_is_named_in_one_line(options, capsys):
+    with pytest.raises(SystemExit) as stop:
+        async_wsgi.parse_args(["my_app:application", *options])
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert options[0] in line

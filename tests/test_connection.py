@@ -64,6 +64,13 @@ def test_method_can_end_the_connection(echo, connect):
     assert client.read_rest() == b""
 
 
+def test_method_cannot_keep_a_connection_that_the_client_ends(echo, connect):
+    client = connect(echo)
+    assert client.get(method="STAY").fields["connection"] == "keep-alive"
+    assert client.get("/", CLOSE, method="STAY").fields["connection"] == "close"
+    assert client.read_rest() == b""
+
+
 def test_nothing_stays_of_the_request_before(echo, connect):
     client = connect(echo)
     client.send(request("/", "X-Secret: 1", method="POST", body=b"secret"))
