@@ -77,7 +77,8 @@ def test_application_is_set_and_got():
 
 def test_options_of_the_handout(tmp_path):
     args = httpd.parse_args([])
-    assert (args.host, args.port, args.workers, args.root, args.log.lower()) == ("127.0.0.1", 9000, 1, ".", "info")
+    assert (args.port, args.workers, args.root, args.log.lower()) == (9000, 1, ".", "info")
+    assert args.host is None  # so 127.0.0.1, unless --bind or --unix or systemd says where else
     args = httpd.parse_args(
         ["--host", "::1", "--port", "1", "--log", "debug", "--logfile", "x", "-w", "3", "-r", str(tmp_path)]
     )
