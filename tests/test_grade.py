@@ -82,7 +82,7 @@ def grading(tmp_path_factory):
     (folder / "submissions" / "one_thread" / "socket.py").write_text("")
     scratch = folder / "scratch"
     scratch.mkdir()
-    options = ["--time", "10", "--jobs", "2", "--", "-k", CHOSEN]
+    options = ["--time", "30", "--jobs", "2", "--", "-k", CHOSEN]
     head, *lines = run_grader(folder / "submissions", folder / "grades", *options, TMPDIR=str(scratch))
     assert head.split()[:4] == ["student", "points", "passed", "failed"]
     pages = {page.stem: html.unescape(page.read_text()) for page in (folder / "grades").glob("*.html")}
@@ -144,7 +144,7 @@ def test_resumed_run_keeps_what_is_there_and_runs_the_rest(grading, tmp_path):
     facts = json.loads(kept.read_text())
     kept.write_text(json.dumps(facts | {"seconds": 12345.0}))
     (tmp_path / "grades" / "results" / "python2.json").unlink()
-    options = ["--resume", "--time", "10", "--", "-k", CHOSEN]
+    options = ["--resume", "--time", "30", "--", "-k", CHOSEN]
     lines = run_grader(grading.folder / "submissions", tmp_path / "grades", *options)
     rows = rows_of(tmp_path / "grades")
     assert rows["perfect"]["seconds"] == "12345.0"
@@ -162,8 +162,16 @@ def test_submission_that_starts_too_many_processes_is_ended(grading):
 
 
 def test_submission_that_prints_and_writes_without_end_is_ended(grading):
-    assert (grading.rows["flood"]["points"], grading.rows["flood"]["ended by"]) == ("0.0", "time limit of 10 s")
-    assert "The check was not run to its end: time limit of 10 s." in grading.pages["flood"]
+    assert grading.rows["flood"]["points"] == "0.0"
+    assert "Does not listen on the port of --port" in grading.pages["flood"]
+
+
+def test_submission_whose_time_is_over_is_ended(tmp_path):
+    shutil.copytree(WRITTEN / "hangs", tmp_path / "all" / "hangs")
+    run_grader(tmp_path / "all", tmp_path / "grades", "--time", "3")
+    row = rows_of(tmp_path / "grades")["hangs"]
+    assert (row["points"], row["ended by"]) == ("0.0", "time limit of 3 s")
+    assert "The check was not run to its end: time limit of 3 s." in (tmp_path / "grades" / "hangs.html").read_text()
 
 
 def test_submission_that_kills_the_check_gets_no_points(grading):

@@ -199,10 +199,9 @@ class Connection:
         return noted(self.server, Answer(data[:size], note))
 
     def ends(self, patience=2.0):
-        """Return whether the server closes the connection within *patience* seconds, and sends nothing before it."""
-        while self.receive(time.monotonic() + patience) and not self.received:
-            pass
-        return self.note.startswith("the connection was") and not self.received
+        """Return whether the server closes the connection within *patience* seconds."""
+        self.rest(patience)
+        return self.note.startswith("the connection was")
 
     def rest(self, patience=0.3):
         """Return what comes after the answer that has been read, until the connection ends or rests."""

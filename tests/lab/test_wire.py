@@ -85,8 +85,7 @@ def check_ends(server, *fields, version="HTTP/1.1", cause):
     with Connection(server) as client:
         client.send(request("/page.html", *fields, version=version))
         answer = client.read()
-        client.rest(2.0)
-    ended = client.note.startswith("the connection was")
+        ended = client.ends()
     check(
         is_served(server, answer, "/page.html") and ended,
         sent=f"GET /page.html as {version} with {fields[0]!r}" if fields else f"GET /page.html as {version}",
