@@ -79,11 +79,11 @@ class AsyncServer(Listener):
 
     def handle_accepted(self, sock, addr):
         channel = self.handler(sock, self, addr, self._map)
-        if not self.draining:  # else all are to be let in before the first is served
+        if not self.draining:  # else all in the queue are accepted before the first is served
             asyncore.read(channel)  # most clients have sent their request by now: this saves a turn of the loop
 
     def turn_away(self, sock, addr):
-        """There is no room for this client, and nobody who could make some: say so. Return its channel."""
+        """Answer 503: there is no room for this client, and none can be made. Return its channel."""
         channel = self.handler(sock, self, addr, self._map)
         channel.refuse(HTTPError(503, "too many connections"))
         return channel
@@ -119,8 +119,8 @@ class HTTPChannel(Channel):
     spool_limit = 512 * 1024  # bytes of a body kept in memory; above it a temporary file
 
     header_timeout = 10.0  # seconds for a whole head, from its first byte (or from connecting)
-    body_timeout = 60.0  # seconds without a byte of a body; also how far a body may be behind ...
-    body_rate = 500  # ... so many bytes a second. What comes faster does not buy a longer silence
+    body_timeout = 60.0  # seconds without a byte of a body, or that a body may lag behind body_rate
+    body_rate = 500  # bytes a second; a client that sends faster may not stay silent for longer
 
     ac_in_buffer_size = 16384  # bytes a recv; what one client's pipelined requests may cost the others
     body_buffer_size = 262144  # bytes a recv while a body comes in, which costs little more than copying
@@ -355,7 +355,7 @@ class HTTPChannel(Channel):
             )
 
     def client_address(self):
-        """Return the address that the access log shows; an IPv4 one as such, also when it came to an IPv6 socket."""
+        """Return the address for the access log; that of an IPv4 client at an IPv6 socket is shown as IPv4."""
         return self.addr[0].removeprefix("::ffff:")
 
     # What can go wrong, and what can be asked.
@@ -390,9 +390,9 @@ class HTTPChannel(Channel):
 
 
 class BaseHTTPRequestHandler(HTTPChannel):
-    """The words that an answer is made of, as in http.server's class of this name; a child has the do_* methods.
+    """The methods that make an answer, as in http.server's class of this name. A child adds the do_* methods.
 
-    Such a method finds `command`, `path`, `headers` and `rfile` (the whole body). It answers with send_response,
+    A do_* method finds `command`, `path`, `headers` and `rfile` (the whole body). It answers with send_response,
     send_header, end_headers, then `wfile.write(bytes)`, push(bytes) or push_with_producer(producer). If it sends no
     Content-Length, the body is chunked.
     """
@@ -402,7 +402,7 @@ class BaseHTTPRequestHandler(HTTPChannel):
     extra_fields = ()  # lines such as "Access-Control-Allow-Origin: *" for every answer
     server_version = "asynchttpd"
     retry_after = 5  # seconds, in the Retry-After of a 503
-    worth_a_warning = {413, 503, 507}  # statuses that tell of a limit of ours: a line in the log, once a second
+    worth_a_warning = {413, 503, 507}  # statuses that show a limit of ours: logged, at most once a second each
 
     responses = {status.value: (status.phrase, status.description) for status in http.HTTPStatus}
 
@@ -418,7 +418,7 @@ class BaseHTTPRequestHandler(HTTPChannel):
         return hasattr(self, "do_" + method)
 
     def wants_body(self, method):
-        """Tell whether anybody reads the body of such a request: what is not wanted is not kept."""
+        """Tell whether the body of such a request is read; if not, it is not kept."""
         return True
 
     def allowed_methods(self):
@@ -567,7 +567,7 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
         self.do_GET()  # nothing but the head is queued
 
     def wants_body(self, method):
-        """Tell whether anybody reads the body of such a request. Ours do not, and what is not wanted is not kept."""
+        """Tell whether the body of such a request is read; our own methods do not read it, so it is not kept."""
         return getattr(type(self), "do_" + method) not in (
             AsyncHTTPRequestHandler.do_GET, AsyncHTTPRequestHandler.do_HEAD, AsyncHTTPRequestHandler.do_OPTIONS,
         )  # fmt: skip
@@ -631,7 +631,7 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
         return producer
 
     def send_unsized(self, fd, type_fields):
-        """Send the head for a file of a length that only reading tells, without validators; return its producer."""
+        """Send the head for a file whose length only reading shows, without validators; return its producer."""
         self.send_response(200)
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
