@@ -94,7 +94,11 @@ def test_each_page_is_in_the_index_and_leads_to_the_next():
     index = re.findall(r"^\| \[(\S+)\]\(\1\) \|", (ROOT / "docs" / "README.md").read_text(), re.M)
     assert sorted(index) == sorted(page.name for page in PAGES if page.name != "README.md")
     last_lines = [(ROOT / "docs" / name).read_text().splitlines()[-1] for name in index]
-    assert all(last.startswith(f"Next: [{name}]({name}), ") for last, name in zip(last_lines, index[1:], strict=False))
+    leads = [
+        last.startswith((f"Next: [{name}]({name}), ", f"Далее: [{name}]({name}), "))
+        for last, name in zip(last_lines, index[1:], strict=False)
+    ]
+    assert all(leads)
     assert "](README.md)" in last_lines[-1]
 
 

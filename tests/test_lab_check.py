@@ -236,6 +236,12 @@ def test_rules_have_a_hundred_points_a_text_and_a_check_each():
     assert set(re.findall(r'@rule\("([\w-]+)"\)', checks)) == POINTS.keys()
 
 
+@pytest.mark.parametrize("page", ["lab.md", "lab.ru.md"])
+def test_page_of_the_lab_has_each_rule_under_its_anchor_with_its_points(page):
+    rows = re.findall(r'^\| <a id="([\w-]+)"></a>`\1` \| .+ \| (\d+) \|$', (CHECKOUT / "docs" / page).read_text(), re.M)
+    assert [(rule, int(points)) for rule, points in rows] == list(POINTS.items())
+
+
 def test_every_cause_says_whether_it_was_seen_or_confirmed_and_is_used():
     code = "".join(path.read_text() for path in (CHECKOUT / "tests" / "lab").glob("*.py") if path.name != "messages.py")
     for key, (_what, _mend, shown) in ENGLISH["causes"].items():
