@@ -93,7 +93,9 @@ def test_long_texts_are_cut(format):
     assert len(line) <= select.PIPE_BUF
 
 
-@pytest.mark.parametrize("text", ["a" * 1024, "a" * 5000, "\x9b" * 256, "\x9b" * 257, "a" * 1023 + '"', '"' + "a" * 1020])
+@pytest.mark.parametrize(
+    "text", ["a" * 1024, "a" * 5000, "\x9b" * 256, "\x9b" * 257, "a" * 1023 + '"', '"' + "a" * 1020]
+)
 def test_what_is_cut_stays_readable(text):
     made = entry(request_line=text, referer=text, user_agent=text)
     match = COMBINED.fullmatch(accesslog.combined(made).removesuffix("\n"))
