@@ -118,6 +118,17 @@ def test_page_says_what_to_mend_first_and_why(grading):
     assert "SyntaxError: Missing parentheses in call to 'print'" in page
 
 
+def test_pages_are_in_russian_where_the_teacher_asks_for_it(tmp_path):
+    shutil.copytree(WRITTEN / "python2", tmp_path / "all" / "python2")
+    run_grader(tmp_path / "all", tmp_path / "grades", "--lang", "ru", "--", "-k", "test_file_is_served")
+    page = (tmp_path / "grades" / "python2.html").read_text("utf-8")
+    assert '<html lang="ru">' in page
+    assert "<h2>Исправьте сначала это</h2>" in page
+    assert "Завершается, не начав работать" in page
+    assert '<a href="lab.html#file">' in page
+    assert '<a id="file"></a>' in (tmp_path / "grades" / "lab.html").read_text("utf-8")
+
+
 def test_what_a_submission_says_is_no_markup(tmp_path):
     (tmp_path / "all" / "<i>student").mkdir(parents=True)
     (tmp_path / "all" / "<i>student" / "httpd.py").write_text("raise ValueError('<script>alert(1)</script>')")

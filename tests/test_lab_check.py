@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from lab.messages import ENGLISH
+from lab.messages import ENGLISH, RUSSIAN
 from lab.rules import PARTS, POINTS
 
 CHECKOUT = Path(__file__).parent.parent
@@ -247,6 +247,31 @@ def test_every_cause_says_whether_it_was_seen_or_confirmed_and_is_used():
     for key, (_what, _mend, shown) in ENGLISH["causes"].items():
         assert shown.startswith(("Seen: ", "Confirmed: ")), key
         assert f'"{key}"' in code, key
+
+
+def sentences(table, *keys):
+    """Yield (path of keys, text) for each sentence of a table of messages."""
+    if isinstance(table, str):
+        yield keys, table
+    else:
+        for key, value in table.items() if isinstance(table, dict) else enumerate(table):
+            yield from sentences(value, *keys, key)
+
+
+def test_no_message_lacks_its_translation():
+    english, russian = dict(sentences(ENGLISH)), dict(sentences(RUSSIAN))
+    assert russian.keys() == english.keys()
+    for keys, text in russian.items():
+        assert re.findall(r"\{\w.*?\}", text) == re.findall(r"\{\w.*?\}", english[keys]), keys
+        assert re.search("[а-яё]", text) or text == "WSGI", keys
+
+
+def test_check_speaks_russian(tmp_path):
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", CHECKOUT / "tests" / "lab", "--lang", "ru"]
+    run = subprocess.run([*command, "-k", "test_file_is_served"], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "Причина: Нет файла httpd.py\n" in run.stdout
+    assert "Правило: Файл отдаётся целиком, со статусом 200 (docs/lab.ru.md#file)\n" in run.stdout
 
 
 # Servers of the field: taste is not a fault

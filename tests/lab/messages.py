@@ -4,6 +4,9 @@ A verdict, what the first look has found, says what is wrong and how to mend it.
 it: either the answer itself ("Seen: ...") or a second request that differs in one point ("Confirmed: ...").
 """
 
+import json
+from pathlib import Path
+
 ENGLISH = {
     "headings": {
         "sent": "Sent",
@@ -435,9 +438,10 @@ ENGLISH = {
     },
 }
 
-LANGUAGES = {"en": ENGLISH}
-
-PAGE = "docs/lab.md"
+# The same keys and fields; JSON, as it is read by the grader and by the check, which import in different ways.
+RUSSIAN = json.loads(Path(__file__).with_name("russian.json").read_text("utf-8"))
+LANGUAGES = {"en": ENGLISH, "ru": RUSSIAN}
+PAGES = {"en": "docs/lab.md", "ru": "docs/lab.ru.md"}
 
 
 def cause_of(facts, language):
@@ -452,7 +456,7 @@ def cause_of(facts, language):
 def describe(facts, language):
     """Return what there is to say of a failed check, as lines for the terminal."""
     texts = LANGUAGES[language]
-    rule = f"{texts['rules'][facts['rule']]} ({PAGE}#{facts['rule']})"
+    rule = f"{texts['rules'][facts['rule']]} ({PAGES[language]}#{facts['rule']})"
     lines = [(name, facts[name]) for name in ("sent", "got", "expected")] + [("rule", rule)]
     if cause := cause_of(facts, language):
         lines += zip(("cause", "mend", "shown"), cause, strict=False)
