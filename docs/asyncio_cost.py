@@ -1,4 +1,4 @@
-"""Measure files_asyncore.py and files_asyncio.py with `ab`; print docs/asyncio.md's table. Takes half a minute.
+"""Measure ladder/rung10_files.py and files_asyncio.py with `ab`; print docs/asyncio.md's table. Takes half a minute.
 
 Each cell is the median of three runs. When other programs share the machine, the processor time that the server itself
 has used tells more than requests a second.
@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 DOCS = Path(__file__).parent
+SERVERS = {"asyncore": DOCS.parent / "ladder" / "rung10_files.py", "asyncio": DOCS / "files_asyncio.py"}
 REQUESTS, RUNS = 5000, 3
 LOADS = {  # what is done: (options of ab, idle connections)
     "a connection for each request": ((), 0),
@@ -25,9 +26,11 @@ LOADS = {  # what is done: (options of ab, idle connections)
 
 def measure(server, options, idle):
     """Return (requests a second, microseconds of the server's processor time for each)."""
-    command = [sys.executable, DOCS / f"files_{server}.py", "--port", "0", "-r", DOCS.parent / "www"]
+    command = [sys.executable, SERVERS[server], "--port", "0", "-r", DOCS.parent / "www"]
     with contextlib.ExitStack() as stack:
-        process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        process = stack.enter_context(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
         stack.callback(process.terminate)
         port = int(re.search(r":(\d+)/", process.stdout.readline())[1])
         for _ in range(idle):
@@ -50,7 +53,7 @@ if __name__ == "__main__":
     print("| | asyncore | asyncio |\n|---|---:|---:|")
     for load, (options, idle) in LOADS.items():
         # In turns, so that a busy moment of the machine meets both.
-        runs = [[measure(server, options, idle) for server in ("asyncore", "asyncio")] for _ in range(RUNS)]
+        runs = [[measure(server, options, idle) for server in SERVERS] for _ in range(RUNS)]
         cells = [
             "{:,.0f}/s, {:.0f} µs".format(*map(statistics.median, zip(*column, strict=True)))
             for column in zip(*runs, strict=True)

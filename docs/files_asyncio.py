@@ -1,9 +1,12 @@
-"""A file server on asyncio: `python docs/files_asyncio.py -r www`. files_asyncore.py is the same on asyncore."""
+"""A file server on asyncio: `python docs/files_asyncio.py -r www`. ladder/rung10_files.py: on asyncore."""
 
 import argparse
 import asyncio
 import functools
+import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "ladder"))
 import small_http
 
 HEAD_LIMIT = 65536  # bytes

@@ -1,4 +1,4 @@
-"""The ladder of echo servers.
+"""The ladder of servers: echo, then files.
 
 python -m ladder                list the rungs
 python -m ladder N [options]    run rung N (--help: its options); Ctrl-C stops it
@@ -16,12 +16,13 @@ from ladder import ROOT, RUNGS
 
 # The last two are the project itself. Their docstrings do not mention rungs, and their own default port is 9000.
 ABOUT = {
-    10: "Files over HTTP.\nNew: a message is a request and has an answer; workers; limits and deadlines everywhere.",
-    11: "Applications over HTTP (WSGI).\nNew: the answer comes from a function; the server around it stays the same.",
+    11: "Files over HTTP.\nNew: a message is a request and has an answer; workers; limits and deadlines everywhere.",
+    12: "Applications over HTTP (WSGI).\nNew: the answer comes from a function; the server around it stays the same.",
 }
 OPTIONS = {
-    10: ["--port", "9090", "-r", str(ROOT / "www")],
-    11: ["--port", "9090", "my_app:application"],
+    10: ["-r", str(ROOT / "www")],
+    11: ["--port", "9090", "-r", str(ROOT / "www")],
+    12: ["--port", "9090", "my_app:application"],
 }
 
 
@@ -55,7 +56,7 @@ def show_diff(number):
 
 def run_rung(number, options):
     """Become the rung, so that no process stands between the terminal and the server."""
-    if number == 11:
+    if number == 12:
         os.chdir(ROOT)  # where my_app is
     os.execv(sys.executable, [sys.executable, str(RUNGS[number]), *OPTIONS.get(number, []), *options])
 

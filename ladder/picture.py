@@ -150,5 +150,5 @@ def show(rungs, many, crowds, results):
     """Print the picture in blocks, and the table."""
     console = Console(highlight=False)
     console.print(bars_table(rungs, many, results), "", numbers_table(rungs, many, crowds, results), "", sep="\n")
-    console.print("Rungs 10 and 11 speak HTTP, with a worker for each core: httpd.py sends a file")
-    console.print("of the message's size, async_wsgi.py echoes a POST. The others echo plain lines.")
+    console.print("Rungs 10 to 12 speak HTTP: 10 and httpd.py send a file of the message's size,")
+    console.print("async_wsgi.py echoes a POST; the last two have a worker for each core.")

@@ -85,10 +85,11 @@ class Client(asyncio.Protocol):
 
 
 def command(number, port, folder):
-    """Return how to start a rung. The two that speak HTTP get one worker for each core."""
+    """Return how to start a rung. The last two get one worker for each core."""
     options = {
-        10: ["-r", folder, "-w", str(os.cpu_count())],
-        11: ["echo_app:application", "-w", str(os.cpu_count())],
+        10: ["-r", folder],
+        11: ["-r", folder, "-w", str(os.cpu_count())],
+        12: ["echo_app:application", "-w", str(os.cpu_count())],
     }
     return [
         *(sys.executable, str(RUNGS[number]), "--host", "127.0.0.1", "--port", str(port), "--log", "error"),
@@ -97,12 +98,12 @@ def command(number, port, folder):
 
 
 def message(number, size):
-    """Return what a client sends. httpd.py serves files, so it is asked for one of that size: half of an echo."""
+    """Return what a client sends. Those that serve files are asked for one of that size: half of an echo."""
     body = b"x" * (size - 1) + b"\n"
     match number:
-        case 10:
+        case 10 | 11:
             return f"GET /{size} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-        case 11:
+        case 12:
             return f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode() + body
         case _:
             return body

@@ -6,7 +6,7 @@ Breaks when: the terminator never comes. The server collects for ever; nothing h
     head -c 300M /dev/zero | timeout 9 nc localhost 9090 &
     sleep 5; grep VmRSS /proc/$(pgrep -f rung9_asynchat)/status        # about 300 MB for one client
 
-Next: httpd.py, where the terminator is the empty line after the head of an HTTP request (rung 10).
+Next: the terminator is the empty line after the head of an HTTP request, and the answer is a file (rung 10).
 
 Python 3.12 dropped asynchat; from there on, pip install pyasyncore pyasynchat. A last line without its end is no
 message, and is not echoed. push() also sends what a partial send() left: async_chat does here what rung 8 did by hand.

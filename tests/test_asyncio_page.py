@@ -10,6 +10,7 @@ from conftest import ROOT, Server, python_command, running_servers, wait_until
 
 MEBIBYTE = os.urandom(1 << 20)
 LISTENING = re.compile(r"Listening on ([\d.]+):(\d+)")
+FILES = {"asyncore": "ladder/rung10_files.py", "asyncio": "docs/files_asyncio.py"}
 SECRET = b"not of the site"
 
 
@@ -44,7 +45,7 @@ def site(tmp_path_factory):
 @pytest.fixture(scope="module", params=["asyncore", "asyncio"])
 def file_server(request, tmp_path_factory, site):
     with running_servers(tmp_path_factory.mktemp("files")) as run:
-        yield run(python_command(f"docs/files_{request.param}.py", "--port", 0, "-r", site), cwd=ROOT).wait_started()
+        yield run(python_command(FILES[request.param], "--port", 0, "-r", site), cwd=ROOT).wait_started()
 
 
 def resetting_clients(connect, server, request):
@@ -190,6 +191,6 @@ def code_lines(source):
 def test_the_page_shows_what_the_files_say():
     page = (ROOT / "docs/asyncio.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
-    names = ["echo_asyncore", "echo_asyncio", "files_asyncore", "files_asyncio"]
+    names = ["docs/echo_asyncore.py", "docs/echo_asyncio.py", *FILES.values()]
     for name, block in zip(names, blocks, strict=True):
-        assert code_lines(block) <= code_lines((ROOT / f"docs/{name}.py").read_text()), name
+        assert code_lines(block) <= code_lines((ROOT / name).read_text()), name

@@ -1,4 +1,4 @@
-"""docs/files_asyncore.py, but it closes a connection that has sent no whole request for a second.
+"""ladder/rung10_files.py, but it closes a connection that has sent no whole request for a second.
 
 asyncore knows no time. But loop() can run a single turn, which ends after a second at the latest; then we look.
 """
@@ -7,16 +7,16 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "docs"))
-import files_asyncore
-from files_asyncore import asyncore
+sys.path.insert(0, str(Path(__file__).parents[3] / "ladder"))
+import rung10_files
+from rung10_files import asyncore
 
 PATIENCE = 1  # second
 
 
-class Handler(files_asyncore.Handler):
-    def __init__(self, sock, root):
-        super().__init__(sock, root)
+class Handler(rung10_files.FileHandler):
+    def __init__(self, connection, root):
+        super().__init__(connection, root)
         self.waiting_since = time.monotonic()
 
     def found_terminator(self):
@@ -28,7 +28,7 @@ class Handler(files_asyncore.Handler):
         self.waiting_since = time.monotonic()  # it takes what we send
 
 
-class Listener(files_asyncore.Listener):
+class FileServer(rung10_files.FileServer):
     handler = Handler
 
 
@@ -38,8 +38,12 @@ def sweep():
             channel.close()
 
 
-if __name__ == "__main__":
-    Listener(**vars(files_asyncore.parse_args()))
+def serve_forever(listener, args):
+    FileServer(listener, args.root)
     while asyncore.socket_map:
         asyncore.loop(timeout=1, use_poll=True, count=1)
         sweep()
+
+
+if __name__ == "__main__":
+    rung10_files.run(serve_forever)

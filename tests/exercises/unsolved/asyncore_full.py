@@ -1,9 +1,9 @@
-"""docs/files_asyncore.py as it stands."""
+"""ladder/rung10_files.py as it stands."""
 
 import runpy
 import sys
 from pathlib import Path
 
-DOCS = Path(__file__).parents[3] / "docs"
-sys.path.insert(0, str(DOCS))
-runpy.run_path(str(DOCS / "files_asyncore.py"), run_name="__main__")
+LADDER = Path(__file__).parents[3] / "ladder"
+sys.path.insert(0, str(LADDER))
+runpy.run_path(str(LADDER / "rung10_files.py"), run_name="__main__")

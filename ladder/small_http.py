@@ -1,4 +1,4 @@
-"""The HTTP of files_asyncore.py and files_asyncio.py: bytes in, an answer out, no sockets. GET only, no bodies."""
+"""The HTTP of rung10_files.py and docs/files_asyncio.py: bytes in, an answer out, no sockets. GET only, no bodies."""
 
 import os
 import urllib.parse
