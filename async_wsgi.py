@@ -23,7 +23,7 @@ import time
 from wsgiref.util import FileWrapper
 
 import httpd
-from asynchttpd import command_line, http1, logs, running, values
+from asynchttpd import command_line, http1, logs, running, scoreboard, values
 from asynchttpd.answer import Answer, guarded, producer_of
 from asynchttpd.channel import CLOSED, SENDING
 from asynchttpd.http1 import HTTPError
@@ -68,6 +68,8 @@ class AsyncWSGIServer(httpd.AsyncServer):
         super().report()
         if self.pool:
             self.pool.look()
+            queued = len(self.pool.waiting())
+            self.row[scoreboard.QUEUED], self.row[scoreboard.THREADS] = queued, len(self.pool.jobs) - queued
         if self.pool and self.pool.is_stuck:
             self.ask_for_successor("no thread is left")
             for job in self.pool.waiting():
@@ -399,7 +401,8 @@ def run():
         except RuntimeError as error:
             fail(1, f"--threads {args.threads}: {error}")
 
-    running.serve(args, AsyncWSGIServer, AsyncWSGIRequestHandler, boot)
+    plain = httpd.AsyncServer, httpd.BaseHTTPRequestHandler
+    running.serve(args, AsyncWSGIServer, AsyncWSGIRequestHandler, boot, plain)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ class HTTPChannel(Channel):
     """
 
     __slots__ = (  # noqa: RUF023
-        "pieces", "blank_bytes", "head_bytes", "command", "path", "request_version", "headers", "began", "body",
+        "pieces", "blank_bytes", "head_bytes", "command", "path", "request_version", "headers", "body",
         "close_connection", "status", "head", "length", "bodiless", "chunked", "unsent", "head_sent", "head_size",
     )  # fmt: skip
 
@@ -196,16 +196,15 @@ class HTTPChannel(Channel):
     def await_rest_of_head(self):
         http1.check_partial_head(self.pieces[-1])
         if self.state is IDLE:
-            self.state = HEAD
-            self.deadline = time.monotonic() + self.header_timeout
+            self.state, self.began = HEAD, time.monotonic()
+            self.deadline = self.began + self.header_timeout
 
     def parse_headers(self):
         """Take the head apart: method, target, protocol, fields. Raise HTTPError."""
         self.command, self.path, self.request_version, self.headers = http1.parse_head(b"".join(self.pieces))
         self.pieces.clear()
         self.blank_bytes = self.head_bytes = 0
-        if self.access_log is not None:
-            self.began = time.monotonic()
+        self.began = time.monotonic()
 
     def expect_body(self, length, wants_continue):
         """Wait for a body of *length* bytes, None if it is chunked; if it is unwanted, refuse it before it has come."""
@@ -332,7 +331,7 @@ class HTTPChannel(Channel):
 
     def log_request(self, aborted=False):
         """Count and log an answer that has been sent or cut off."""
-        self.server.requests += 1
+        self.server.answers[(self.status or 0) // 100] += 1  # without a status it has sent bytes of its own
         self.server.bytes += self.bytes_sent
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s %s", self.subject, self.status)
@@ -742,7 +741,7 @@ def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, bo
 
     boot -- function(server) that each worker calls before it serves
     """
-    running.serve(args or parse_args(), server_class, handler, boot)
+    running.serve(args or parse_args(), server_class, handler, boot, (AsyncServer, BaseHTTPRequestHandler))
 
 
 if __name__ == "__main__":

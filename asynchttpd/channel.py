@@ -44,7 +44,7 @@ IDLE, HEAD, BODY, HANDLING, SENDING, LINGERING, CLOSED = State
 # Stands for the listener of a channel that was made without one.
 NO_LISTENER = types.SimpleNamespace(
     row=[0] * scoreboard.CELLS,
-    requests=0,
+    answers=[0] * 10,
     bytes=0,
     draining=False,
     reserve_spool=lambda size, free_space: True,
@@ -83,7 +83,8 @@ class Channel(asynchat.async_chat):
 
     # Slots, since many connections may be idle: a dict with so many names takes a kilobyte more.
     __slots__ = (
-        "bytes_sent", "close_delimited", "counted", "deadline", "early", "had_answer", "input_left", "server", "state",
+        "began", "bytes_sent", "close_delimited", "counted", "deadline", "early", "had_answer", "input_left", "server",
+        "state",
     )  # fmt: skip
 
     turn_budget = 256 * 1024  # bytes sent to one client before the others have their turn
@@ -109,7 +110,7 @@ class Channel(asynchat.async_chat):
         self.close_delimited = True  # does the end of the connection mark the end of the answer (RFC 9112 §6.3)?
 
     def wait_for_request(self, timeout):
-        self.state = IDLE
+        self.state, self.began = IDLE, None  # when the first byte of the request under way, or its whole head, came
         self.deadline = time.monotonic() + timeout
 
     # Bytes come in.

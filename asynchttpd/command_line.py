@@ -79,6 +79,13 @@ def add_worker_options(group):
         help="time that answers under way have to end when the server stops (default: %(default)s)",
     )
     group.add_argument(
+        "--drain-delay",
+        type=values.seconds,
+        metavar="SECONDS",
+        default=0,
+        help="on SIGTERM serve on for so long, while --status says 503 at /health; then stop (default: %(default)s)",
+    )
+    group.add_argument(
         "--replace-grace",
         type=values.seconds,
         metavar="SECONDS",
@@ -187,6 +194,12 @@ def add_system_options(group):
     group.add_argument("--user", metavar="NAME", help="become this user when the sockets are open; needs root")
     group.add_argument("--group", metavar="NAME", help="become this group (default: that of --user)")
     group.add_argument("--pid", metavar="FILE", help="write the master's process id to this file")
+    group.add_argument(
+        "--status",
+        type=values.status_address,
+        metavar="[ADDRESS:]PORT",
+        help="show what the workers do at http://ADDRESS:PORT/, or at unix:PATH; /health and /metrics for machines",
+    )
     group.add_argument(
         "--check", action="store_true", help="try the options, load everything, report what is wrong, and exit"
     )

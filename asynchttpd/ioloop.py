@@ -64,13 +64,13 @@ class EventMap(dict):
 
     For callers: touch(fd), update_touched(), end_turn(), call_soon(function), close(), abandon(), the lists
     `every_turn` and `every_second`, and `sweep_at` to have the next sweep sooner. For loop(): poll(timeout), sweep().
-    To leave alone: the rest.
+    To read: `idle` and `lag`. To leave alone: the rest.
     """
 
     # Slots are quicker to look up than the attributes of a dict's child.
     __slots__ = (  # noqa: RUF023
         "poller", "interest", "touched", "fair_until", "calls", "wake_reader", "wake_writer", "woken",
-        "every_turn", "every_second", "sweep_at",
+        "every_turn", "every_second", "sweep_at", "idle", "lag",
     )  # fmt: skip
 
     def __init__(self):
@@ -87,6 +87,8 @@ class EventMap(dict):
         self.every_turn = []  # functions to call before the loop waits for events
         self.every_second = []  # functions that each sweep calls
         self.sweep_at = 0.0  # when to look for late channels next (time.monotonic())
+        self.idle = 0.0  # seconds spent waiting for events
+        self.lag = 0.0  # seconds that the last sweep came late: so long other events may have waited, too
 
     def __setitem__(self, fd, channel):
         # Not asked yet: asyncore comes here from within the channel's __init__.
@@ -140,7 +142,8 @@ class EventMap(dict):
         self.end_turn()
         if self.calls or self.touched:
             timeout = 0
-        limit = 1 if time.monotonic() < self.fair_until else EVENTS_PER_TURN
+        asked = time.monotonic()
+        limit = 1 if asked < self.fair_until else EVENTS_PER_TURN
         try:
             ready = _poll(self.poller, timeout, limit)
         except OSError as error:  # the kernel is short of memory
@@ -148,6 +151,7 @@ class EventMap(dict):
             time.sleep(POLL_PAUSE)
             ready = []
         began = time.monotonic()
+        self.idle += began - asked
         write_at, turn_ends = began + WRITE_DELAY, began + LONGEST_TURN
         for fd, events, channel in [(fd, events, self.get(fd)) for fd, events in ready]:
             if fd == self.wake_reader:
@@ -177,7 +181,7 @@ class EventMap(dict):
         """Call handle_timeout() of every channel whose deadline has passed; ask those without the attribute again."""
         now = time.monotonic()
         # Stopped, or held up by an application, we have read nothing: that is not the clients' fault.
-        lost = now - self.sweep_at if self.sweep_at else 0.0
+        self.lag = lost = max(0.0, now - self.sweep_at) if self.sweep_at else 0.0
         self.sweep_at = now + SWEEP_INTERVAL
         for function in self.every_second:
             self._call(function)

@@ -14,7 +14,7 @@ import sys
 import time
 
 from asynchttpd import logs, scoreboard
-from asynchttpd.channel import Channel
+from asynchttpd.channel import BODY, HANDLING, HEAD, IDLE, LINGERING, SENDING, Channel
 from asynchttpd.ioloop import WRITE_DELAY, asyncore
 
 log = logging.getLogger("httpd")
@@ -65,7 +65,9 @@ class Listener(asyncore.dispatcher):
         self.accepting = True
         self.doors = [self, *(Door(sock, self, self._map) for sock in sockets[1:])]
         self.row = [0] * scoreboard.CELLS  # ours on the scoreboard, once a worker has one
-        self.requests = self.bytes = 0  # answered and sent
+        self.answers = [0] * 10  # how many so far, by the first digit of their status
+        self.bytes = self.refused = 0  # sent; connections for which there was no room
+        self.opened = time.monotonic()
         self.draining = False
         self.yielded = 0
         self.spare = open_spare()  # a descriptor for when there are no more
@@ -115,6 +117,7 @@ class Listener(asyncore.dispatcher):
             if len(self._map) < self.max_connections or self.make_room():
                 self.handle_accepted(*pair)
             else:
+                self.refused += 1
                 self.turn_away(*pair)
 
     def yields_to_sibling(self):
@@ -161,6 +164,7 @@ class Listener(asyncore.dispatcher):
             self.spare = None
         try:
             if pair := door.accept():
+                self.refused += 1
                 channel = self.turn_away(*pair)
                 channel.handle_read()  # closing with unread input would undo the answer
                 channel.close()
@@ -194,12 +198,30 @@ class Listener(asyncore.dispatcher):
         """Once a second: write to the scoreboard what we did, and that the loop turns; ask to be replaced if due."""
         row = self.row
         row[scoreboard.TURNED] = int(time.monotonic() * 1000)
-        row[scoreboard.REQUESTS], row[scoreboard.BYTES] = self.requests, self.bytes
+        requests, memory = sum(self.answers), resident_memory()
+        row[scoreboard.REQUESTS], row[scoreboard.BYTES], row[scoreboard.REFUSED] = requests, self.bytes, self.refused
+        row[scoreboard.RSS] = memory
+        for cell, count in enumerate(self.answers[:6], scoreboard.ANSWERS.start):
+            row[cell] = count
+        self.report_loop(row)
+        self.report_connections(row)
         doors = 0 if self.draining else len(self.doors)  # they are in the map, too
         row[scoreboard.OPEN] = len(self._map) - doors
-        is_due = 0 < self.max_requests <= self.requests or 0 < self.max_rss <= resident_memory()
-        if is_due:
-            self.ask_for_successor(f"after {self.requests} requests")
+        if 0 < self.max_requests <= requests or 0 < self.max_rss <= memory:
+            self.ask_for_successor(f"after {requests} requests")
+
+    def report_loop(self, row):
+        idle = self._map.idle
+        row[scoreboard.BUSY] = int(1e6 * (time.monotonic() - self.opened - idle))
+        row[scoreboard.IDLE], row[scoreboard.LAG] = int(1e6 * idle), int(1e6 * self._map.lag)
+
+    def report_connections(self, row):
+        channels = [channel for channel in self._map.values() if isinstance(channel, Channel)]
+        states = [channel.state for channel in channels]
+        for cell, state in enumerate((IDLE, HEAD, BODY, HANDLING, SENDING, LINGERING), scoreboard.STATES.start):
+            row[cell] = states.count(state)
+        began = [channel.began for channel in channels if channel.began is not None]
+        row[scoreboard.OLDEST] = int(1e6 * (time.monotonic() - min(began))) if began else 0
 
     def ask_for_successor(self, why):
         """Ask the master for a worker in place of this one, once; *why* is for the log."""

@@ -21,6 +21,7 @@ something else. docs/signals.md has the table. worker.py is the other side of th
 here.
 """
 
+import contextlib
 import gc
 import logging
 import math
@@ -32,6 +33,7 @@ from collections.abc import Callable
 
 from asynchttpd import scoreboard, worker
 from asynchttpd.child import STEP, Child, cause
+from asynchttpd.companion import Companion
 
 log = logging.getLogger("httpd")
 
@@ -60,6 +62,7 @@ class Master:
     replace_grace = math.inf  # seconds for a worker that is replaced
     timeout = 30.0  # seconds for which a worker's loop may stand still, or a worker may boot; 0: for ever
     respawn_period = 1.0  # seconds in which at most *count* workers are started: no storm of forks if they die at once
+    drain_delay = 0.0  # seconds from SIGTERM until the workers are told: the board shows it, a balancer takes us out
     retry, longest_retry = 2.0, 60.0  # seconds until a replacement that failed is tried again: doubled each time
 
     def __init__(self, work: Callable, count: int, board: scoreboard.Board, release, reopen, serving=None):
@@ -67,7 +70,9 @@ class Master:
         self.release, self.reopen, self.serving = release, reopen, serving
         self.workers: dict[int, Child] = {}  # by pid
         self.booted = False  # has a worker ever been ready?
+        self.companion = Companion()  # another process to keep alive, if it has work
         self.stopping = False
+        self.stop_at = math.inf  # when it is to begin (time.monotonic())
         self.renewed_at = 0.0  # workers started before it are outdated (time.monotonic())
         self.retry_at, self.retry_pause = 0.0, self.retry
         self.credit = float(count)  # workers that may be started now; grows by *count* every *respawn_period*
@@ -88,13 +93,18 @@ class Master:
                 self.worker_ended(child, status)
             for child in self.workers.values():
                 self.note_ready(child)
+            self.companion.keep(self.fork)
+            if not self.stopping and time.monotonic() >= self.stop_at:
+                self.stop()
             if not self.stopping:
                 self.balance()
             elif not self.workers:
-                return self.status
+                break
             self.check_workers()
             self.on_turn()
             self.wait()
+        self.companion.end()
+        return self.status
 
     def catch_signals(self):
         """Note signals from now on, for run() to act on; call this before run()."""
@@ -126,7 +136,12 @@ class Master:
             self.handle_signal(number)
 
     def handle_signal(self, number):
-        if number in STOP_SIGNALS:
+        if number == signal.SIGTERM and self.drain_delay and self.stop_at == math.inf:
+            log.info("stopping in %g s", self.drain_delay)
+            self.stop_at, self.board.master[scoreboard.STOPPING] = time.monotonic() + self.drain_delay, 1
+        elif number in STOP_SIGNALS:
+            if not self.stopping and self.stop_at < math.inf:
+                self.stop()  # and, being told a second time:
             self.stop()
         elif number == signal.SIGHUP and not self.stopping:
             log.info("starting new workers in place of the old")
@@ -135,6 +150,7 @@ class Master:
         elif number == signal.SIGUSR1:
             self.reopen()
             self.signal_workers(signal.SIGUSR1)
+            self.companion.signal(signal.SIGUSR1)
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
             self.count = max(1, self.count + (1 if number == signal.SIGTTIN else -1))
             log.info("workers from now on: %d", self.count)
@@ -160,6 +176,7 @@ class Master:
 
     def balance(self):
         """Start missing workers, dismiss surplus ones, and replace outdated ones, one at a time."""
+        self.board.master[scoreboard.WANTED] = self.count
         now = time.monotonic()
         self.credit = min(self.count, self.credit + (now - self.credited) * self.count / self.respawn_period)
         self.credited = now
@@ -180,8 +197,11 @@ class Master:
             leaving = min(ready, key=lambda child: (not self.is_outdated(child), child.started))
             if self.is_outdated(leaving):
                 log.info("worker %d takes the place of %d", max(ready, key=lambda c: c.started).pid, leaving.pid)
+                is_old = leaving.started < self.renewed_at
+                self.board.note(leaving.pid, scoreboard.RELOADED if is_old else scoreboard.ASKED)
             else:
                 log.info("worker %d is one too many", leaving.pid)
+                self.board.note(leaving.pid, scoreboard.SURPLUS)
         elif len(ready) == self.count and late:
             leaving = late[0]  # it boots what is outdated already
         else:
@@ -198,28 +218,30 @@ class Master:
             return self.cannot_fork(error)
         # Before the fork, or they could overwrite what a quick child has already written.
         row[scoreboard.STARTED], row[scoreboard.STATE] = int(time.time()), scoreboard.BOOTING
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # none may reach the child while it has our handlers
         try:
-            pid = os.fork()
+            pid = self.fork(self.work, row)
         except OSError as error:
             self.board.give_back(row)
             return self.cannot_fork(error)
-        else:
-            if pid == 0:
-                self.become_worker(row)
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         row[scoreboard.PID] = pid
         self.workers[pid] = Child(pid, row, started)
         return True
 
-    def become_worker(self, row):
+    def fork(self, work, row):
+        """Return the number of a new process, which does the *work* with *row*; raise OSError."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # none may reach the child while it has our handlers
+        try:
+            return os.fork() or self.become_worker(work, row)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def become_worker(self, work, row):
         """In the child of a fork: close what belongs to the master, and be a worker. Never returns."""
         try:
             signal.set_wakeup_fd(-1)
             os.close(self.wake_reader)
             os.close(self.alive_writer)
-            worker.live(self.work, row, self.wake_writer, self.alive_reader, self.timeout)
+            worker.live(work, row, self.wake_writer, self.alive_reader, self.timeout)
         finally:
             os._exit(1)
 
@@ -241,25 +263,25 @@ class Master:
     def reap(self):
         """Return [(worker, exit status)] of those that have ended. As process 1 we also get others' orphans."""
         ended = []
-        while True:
-            try:
-                pid, wait_status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return ended
-            if pid == 0:
-                return ended
-            if pid in self.workers:
-                ended.append((self.workers.pop(pid), os.waitstatus_to_exitcode(wait_status)))
+        with contextlib.suppress(ChildProcessError):  # there is none left
+            while (waited := os.waitpid(-1, os.WNOHANG))[0]:
+                pid, status = waited[0], os.waitstatus_to_exitcode(waited[1])
+                self.companion.ended(pid, status)
+                if pid in self.workers:
+                    ended.append((self.workers.pop(pid), status))
+        return ended
 
     def worker_ended(self, child, status):
         self.note_ready(child)  # it may have been ready for a moment
         self.board.give_back(child.row)
         if not child.leaving and not self.stopping:
-            self.worker_lost(child, f"ended with {cause(status)}", status)
+            why = scoreboard.KILLED if status < 0 else scoreboard.FAILED
+            self.worker_lost(child, why, f"ended with {cause(status)}", status)
 
-    def worker_lost(self, child, what, status=0):
-        """A worker has ended, or has to, without being told to leave; *what* it did, for the log."""
+    def worker_lost(self, child, why, what, status=0):
+        """A worker has ended, or has to, without being told to leave; *why*, for the board; *what* it did."""
         child.leaving = True
+        self.board.note(child.pid, why)
         if not self.booted:
             self.status = status if status > 0 else 1  # the next would end the same way
             if status <= 0:  # else it has logged why
@@ -287,7 +309,7 @@ class Master:
             elif child.state == scoreboard.ENDING:
                 child.leave_by = min(child.leave_by, now + self.grace)
             elif child.state == scoreboard.LEAVING and not child.leaving:
-                self.worker_lost(child, "was told to leave")
+                self.worker_lost(child, scoreboard.TOLD, "was told to leave")
             elif child.hangs(self.timeout, awake):
                 self.worker_hangs(child)
 
@@ -304,14 +326,14 @@ class Master:
         if child.leaving:
             log.error("worker %d %s", child.pid, what)
         else:
-            self.worker_lost(child, what)
+            self.worker_lost(child, scoreboard.STALLED, what)
 
     def stop(self):
         """Let the workers finish; told a second time, end them now."""
         if self.stopping:
             self.signal_workers(signal.SIGKILL)
             return
-        self.stopping = True
+        self.stopping, self.board.master[scoreboard.STOPPING] = True, 1
         self.release()
         for child in self.workers.values():
             child.tell_to_leave(self.grace)

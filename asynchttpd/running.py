@@ -11,17 +11,20 @@ import socket
 import sys
 
 from asynchttpd import accesslog, logs, notify, pidfile, prefork, privileges, scoreboard, sockets
+from asynchttpd.companion import Companion
+from asynchttpd.ioloop import EventMap
 from asynchttpd.logs import log
 from asynchttpd.parser import fail
 from asynchttpd.values import current_folder
 
 
-def serve(args, server_class, handler, boot):
+def serve(args, server_class, handler, boot, plain):
     """Serve until told to stop, then exit with status 0; with 1 if the server cannot start.
 
     args -- what command_line.argument_parser() has made of the command line
     server_class, handler -- classes of the listening socket and of its channels
     boot -- function(server) that each worker calls before it serves, or None
+    plain -- classes of a listening socket and of channels that serve nothing yet: for --status
     """
     open_standard_streams()
     configure(handler, args)
@@ -31,6 +34,8 @@ def serve(args, server_class, handler, boot):
     try:
         listening = sockets.open_all(args.host, args.port, args.bind, args.unix, args.unix_mode)
         made = {path: os.lstat(path) for path in map(os.path.abspath, args.unix)}
+        board = scoreboard.Board()
+        status_server = open_status(args, board, *plain) if args.status else None
         pid_file = pidfile.PidFile(args.pid) if args.pid else None
         change_user(args, handler)
     except (sockets.Unusable, pidfile.Taken, privileges.Refused) as error:
@@ -38,7 +43,6 @@ def serve(args, server_class, handler, boot):
     except OSError as error:
         fail(1, f"cannot write {error.filename}: {error.strerror}")
     server = server_class(handler=handler, sockets=listening)
-    board = scoreboard.Board()
     systemd = notify.Notifier()
 
     def release():
@@ -46,14 +50,17 @@ def serve(args, server_class, handler, boot):
         sockets.remove_paths(made)
 
     master = prefork.Master(
-        lambda row, ready: work(server, args, board, row, boot, ready),
+        lambda row, ready: work(server, args, board, row, boot, ready, status_server),
         args.workers,
         board,
         release=release,
         reopen=lambda: reopen_logs(handler),
-        serving=lambda: announce(server, args),
+        serving=lambda: announce(server, args, status_server),
     )
     master.grace, master.replace_grace, master.timeout = args.grace, args.replace_grace, args.timeout
+    master.drain_delay = args.drain_delay
+    if status_server:
+        master.companion = Companion(lambda row, ready: show_status(status_server, server, handler, row, ready))
     master.on_turn = lambda: tell(systemd, master, board)
     if systemd.interval:
         master.tick = min(master.tick, systemd.interval)
@@ -61,9 +68,36 @@ def serve(args, server_class, handler, boot):
     try:
         status = master.run()
     finally:
+        if isinstance(args.status, str):
+            os.unlink(args.status)
         if pid_file:
             pid_file.remove()
     sys.exit(status)
+
+
+def open_status(args, board, server_class, handler):
+    """Return the server of --status, which listens already; raise sockets.Unusable."""
+    from asynchttpd import status
+
+    if isinstance(args.status, str):
+        listening = [sockets.listen_on_path(args.status, args.unix_mode)]
+    else:
+        listening = sockets.listen_on(*args.status)
+    return server_class(handler=status.status_handler(handler, board), map=EventMap(), sockets=listening)
+
+
+def show_status(status_server, server, handler, row, ready):
+    """The life of the process that shows what the workers do: it ends by a signal."""
+    server.close()  # as long as anybody holds a copy, clients join the queue
+    event_map = status_server._map
+    signal.signal(signal.SIGUSR1, lambda *_: event_map.call_soon(lambda: reopen_logs(handler)))
+    parent, status_server.row = os.getppid(), row
+    # A SIGTERM to the whole group is not for us: /health has to say what the others do. Ours comes from our own
+    # thread when the master has been killed (worker.py).
+    signal.signal(signal.SIGTERM, lambda *_: os.getppid() != parent and os._exit(0))
+    event_map.every_second += [status_server.report, status_server.handler.tick, logs.tell_kept_back]
+    ready()
+    status_server.serve_forever()
 
 
 def check(args, server_class, handler, boot):
@@ -132,8 +166,10 @@ def configure(handler, args):
             setattr(handler, name, value)
 
 
-def work(server, args, board, row, boot, ready):
+def work(server, args, board, row, boot, ready, status_server=None):
     """A worker's life: boot, serve, drain."""
+    if status_server:
+        status_server.close()
     event_map, handler = server._map, server.handler
     os.register_at_fork(after_in_child=event_map.abandon)
     faulthandler.enable(logs.descriptor())  # shows where we are on SIGABRT and SIGSEGV
@@ -164,6 +200,7 @@ def work(server, args, board, row, boot, ready):
     ready()
     try:
         server.serve_forever()
+        server.report()
     finally:
         logs.tell_kept_back(all=True)
         if access_log is not None:
@@ -193,12 +230,14 @@ def reopen_logs(handler):
             log.error("cannot open %s again: %s", error.filename, error.strerror)
 
 
-def announce(server, args):
+def announce(server, args, status_server=None):
     """Log where the server listens, with a warning if other machines can reach it."""
     plural = "" if args.workers == 1 else "s"
     what = args.application if "application" in args else f"root {server.handler.root}"
     places = [sockets.in_words(door.socket) for door in server.doors]
     log.info("Serving HTTP on %s (%s, %d worker%s)", ", ".join(places), what, args.workers, plural)
+    if status_server:
+        log.info("Status at %s", ", ".join(sockets.in_words(door.socket) for door in status_server.doors))
     if os.getuid() == 0:
         log.warning("running as root, which serving does not need: see --user")
     for door in server.doors:

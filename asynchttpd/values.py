@@ -63,6 +63,16 @@ def address(text):
     return text
 
 
+def status_address(text):
+    """Return (host, port), or the path of a Unix socket."""
+    if text.startswith("unix:") and text != "unix:":
+        return text.removeprefix("unix:")
+    host, port = ("127.0.0.1", text) if text.isdigit() else sockets.split_address(address(text), -1)
+    if port == -1:
+        raise argparse.ArgumentTypeError(f"there is no port: {text!r}")
+    return host, port_number(str(port))
+
+
 def mode(text):
     if not re.fullmatch("0?[0-7]{3}", text):
         raise argparse.ArgumentTypeError(f"not a mode such as 0660: {text!r}")

@@ -42,6 +42,7 @@ TESTS = {
     "channel": HANDLER,
     "child": "prefork worker",
     "chunked": "http1 patterns limits",
+    "companion": "status prefork",
     "command_line": "command_line files wsgi prefork",
     "conditional": "conditional files",
     "errorpage": "files",
@@ -67,6 +68,7 @@ TESTS = {
     "running": "command_line logs accesslog files prefork",
     "scoreboard": "prefork",
     "sockets": "sockets command_line prefork",
+    "status": "status",
     "threads": "wsgi_threads wsgi",
     "worker": "worker prefork",
 }

@@ -1,0 +1,191 @@
+"""--status: health, metrics and the page, served by a process of its own."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from conftest import ROOT, Client, python_command, running_servers, wait_until
+from prometheus_client.parser import text_string_to_metric_families
+
+STATUS = re.compile(r"Status at http://127\.0\.0\.1:([0-9]+)/")
+
+
+class Status:
+    """The status listener of a *server*."""
+
+    def __init__(self, server):
+        log = wait_until(lambda: STATUS.search(server.log_path.read_text()), "the line of the status listener")
+        self.port = int(log[1])
+
+    def get(self, path, method="GET"):
+        """Return (status, fields, body)."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.headers, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers, error.read()
+
+    def facts(self):
+        return json.loads(self.get("/status.json")[2])
+
+    def health(self):
+        return self.get("/health")[0]
+
+    def metrics(self):
+        """Return {name, or name and its label's value: number}, as Prometheus' own parser reads them."""
+        families = text_string_to_metric_families(self.get("/metrics")[2].decode())
+        samples = [sample for family in families for sample in family.samples]
+        return {(sample.name.removeprefix("asynchttpd_"), *sample.labels.values()): sample.value for sample in samples}
+
+
+@contextlib.contextmanager
+def watched(folder, *options):
+    with running_servers(folder) as run:
+        server = run(python_command("httpd.py", "--port", 0, "--status", 0, *options), cwd=ROOT).wait_started()
+        yield server, Status(server)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A server with two workers that all tests of this module share, and its status."""
+    with watched(tmp_path_factory.mktemp("status"), "-r", "www", "-w", 2) as (server, status):
+        wait_until(lambda: status.health() == 200, "health")
+        yield server, status
+
+
+def test_answers_are_counted_by_class(pair, connect):
+    server, status = pair
+    before, client = status.metrics(), connect(server)
+    for target in ("/", "/", "/missing"):
+        client.get(target)
+
+    def more(*name):
+        return status.metrics()[name] - before[name]
+
+    wait_until(lambda: more("requests_total") == 3, "three more requests")
+    assert more("responses_total", "2xx") == 2
+    assert more("responses_total", "4xx") == 1
+    assert more("sent_bytes_total") > 1000
+
+
+@pytest.mark.parametrize(
+    ("sent", "state"),
+    [(b"", "waiting"), (b"GET / HT", "head"), (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1", "body")],
+)
+def test_each_connection_is_counted_in_its_state(pair, connect, sent, state):
+    server, status = pair
+    client = connect(server)
+    client.send(sent)
+    wait_until(lambda: status.metrics()["connections", state] == 1, f"a connection in state {state}")
+    if sent:
+        wait_until(lambda: max(row["oldest"] for row in status.facts()["workers"]) > 0, "the age of the request")
+    client.close()
+    wait_until(lambda: status.metrics()["connections", state] == 0, "its end")
+
+
+def test_loops_tell_how_busy_they_are(pair):
+    _, status = pair
+    metrics = status.metrics()
+    assert metrics["loop_seconds_total", "0", "idle"] > metrics["loop_seconds_total", "0", "busy"] > 0
+    assert 1e6 < metrics["resident_memory_bytes", "0"] < 1e9
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/status.json"])
+def test_head_and_get_only(pair, path):
+    _, status = pair
+    assert status.get(path, "HEAD")[::2] == (200, b"")
+    for method in ("POST", "PUT", "DELETE"):
+        assert status.get(path, method)[0] == 405
+
+
+def test_anything_else_is_not_there(pair):
+    assert pair[1].get("/index.html")[0] == 404
+
+
+def test_killed_and_reloaded_workers_are_named_with_their_cause(pair):
+    server, status = pair
+    victim = status.facts()["workers"][0]["pid"]
+    requests = status.metrics()["requests_total",]
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: status.facts()["events"], "the event")
+    assert {"pid": victim, "cause": "killed"}.items() <= status.facts()["events"][0].items()
+    assert status.metrics()["replaced_workers_total", "killed"] == 1
+    wait_until(lambda: status.metrics()["workers", "serving"] == 2, "a new worker")
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: status.metrics()["replaced_workers_total", "reload"] == 2, "two new workers")
+    assert status.metrics()["requests_total",] >= requests  # what the dead have done still counts
+
+
+def test_status_process_is_started_again_when_it_dies(pair):
+    server, status = pair
+    workers = {row["pid"] for row in status.facts()["workers"]}
+    [companion] = set(server.workers()) - workers
+    os.kill(companion, signal.SIGTERM)  # to a whole group: it stays
+    assert status.health() == 200
+    os.kill(companion, signal.SIGKILL)
+    wait_until(lambda: set(server.workers()) - workers - {companion}, "another process")
+    wait_until(lambda: status.health() == 200, "its answer")
+
+
+def test_stopped_workers_are_unhealthy_and_shown_as_hung(pair):
+    _, status = pair
+    pids = [row["pid"] for row in status.facts()["workers"]]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: status.health() == 503, "the end of health")
+        assert {row["state"] for row in status.facts()["workers"]} == {"hung"}
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: status.health() == 200, "health")
+
+
+def test_drain_delay_serves_on_while_health_says_no(tmp_path, connect):
+    with watched(tmp_path, "-r", "www", "--drain-delay", 60) as (server, status):
+        wait_until(lambda: status.health() == 200, "health")
+        server.signal(signal.SIGTERM)
+        wait_until(lambda: status.health() == 503, "the end of health")
+        assert connect(server).get("/").status == 200
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)  # a second time: now
+        assert server.wait() == 0
+        assert time.monotonic() - began < 10
+
+
+def test_drain_delay_ends_by_itself(start):
+    server = start("httpd.py", "--drain-delay", 1)
+    began = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert 0.9 < time.monotonic() - began < 10
+
+
+def test_status_at_a_unix_socket_which_is_removed_at_the_end(tmp_path, start):
+    path = tmp_path / "status.sock"
+    server = start("httpd.py", "--status", f"unix:{path}")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        client = Client(sock)
+        assert client.get("/health").status in (200, 503)
+        client.close()
+    server.stop()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("value", ["", "unix:", "localhost", "localhost:x", "99999", "1.2.3.4:99999", ":80"])
+def test_bad_address_of_the_status_is_one_line(value):
+    command = python_command("httpd.py", "--port", 0, "--status", value)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1 and "--status" in run.stderr
