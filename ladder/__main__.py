@@ -2,7 +2,7 @@
 
 python -m ladder                list the rungs
 python -m ladder N [options]    run rung N (--help: its options); Ctrl-C stops it
-python -m ladder diff N         what changed since the rung before
+python -m ladder diff N         what changed since the rung before; for the last two: their classes and functions
 python -m ladder race           put the same load on all of them, and draw the result (--help: its options)
 """
 
@@ -42,7 +42,6 @@ def show_list():
 
 
 def show_diff(number):
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "| head" is no error
     # Rung 3 counts threads and serves no client: rung 4 goes on from rung 2.
     before = 2 if number == 4 else number - 1
     old, new = (RUNGS[n].read_text().splitlines() if n else [] for n in (before, number))
@@ -52,6 +51,29 @@ def show_diff(number):
     for line in difflib.unified_diff(old, new, old_name, RUNGS[number].name, lineterm=""):
         colour = colours.get(line[:1]) if coloured else None
         print(f"{colour}{line}\x1b[0m" if colour else line)
+
+
+def outline(body, depth=0):
+    """Yield (depth, name, text) for each class and function in *body*, parts of a syntax tree, and for the methods."""
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            kind = "class " if isinstance(node, ast.ClassDef) else ""
+            said = (ast.get_docstring(node) or "").partition("\n")[0]
+            yield depth, node.name, f"{kind}{node.name}{': ' if said else ''}{said}"
+            if kind:
+                yield from outline(node.body, depth + 1)
+
+
+def show_overview(number):
+    """Print the classes and functions of a long rung: "+" before what the rung before has not, "-" what it had."""
+    old, new = (list(outline(ast.parse(RUNGS[n].read_text()).body)) for n in (number - 1, number))
+    before, now = ({name for _, name, _ in names} for names in (old, new))
+    print(f"{RUNGS[number - 1].name} -> {RUNGS[number].name}")
+    for depth, name, text in new:
+        print(f"{' ' if name in before else '+'} {'    ' * depth}{text}")
+    for _, name, _ in old:
+        if name not in now:
+            print(f"- {name}")
 
 
 def run_rung(number, options):
@@ -69,7 +91,9 @@ def main():
         case ["-h" | "--help"]:
             print(__doc__.strip())
         case ["diff", name] if name in numbers:
-            show_diff(numbers[name])
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "| head" is no error
+            show = show_overview if numbers[name] in ABOUT else show_diff
+            show(numbers[name])
         case ["race", *options]:
             from ladder import race
 

@@ -107,7 +107,11 @@ def run(serve_forever=serve_forever):
     parser.add_argument("-r", "--root", default=".", help="folder to serve")
     args = parser.parse_args()
     logging.basicConfig(level=args.log.upper(), format="(%(processName)s) (%(threadName)s) %(message)s")
-    with socket.create_server((args.host, args.port), backlog=1024) as listener:
+    try:
+        listener = socket.create_server((args.host, args.port), backlog=1024)
+    except OSError as error:
+        parser.exit(1, f"Cannot listen: {error.strerror}\n")
+    with listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or the file's first bytes wait for an ACK
         try:
             logging.info("Serving HTTP on http://%s:%d/", *listener.getsockname())

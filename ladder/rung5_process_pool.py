@@ -37,17 +37,24 @@ def accept_forever(listener):
         serve_client(*listener.accept())
 
 
+def work(listener):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # how multiprocessing ends it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    accept_forever(listener)
+
+
 def start_processes(listener, args):
-    # Ctrl-C reaches every process of the terminal. Only the parent listens to it: the children inherit the mask,
-    # and multiprocessing terminates the daemonic ones when the parent leaves.
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    # SIGTERM reaches only the parent, Ctrl-C every process of the terminal, so the children inherit the mask. When the
+    # parent leaves, multiprocessing terminates the daemonic ones.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
     processes = [
-        fork.Process(target=accept_forever, args=(listener,), name=f"Process-{number}", daemon=True)
+        fork.Process(target=work, args=(listener,), name=f"Process-{number}", daemon=True)
         for number in range(1, args.workers + 1)
     ]
     for process in processes:
         process.start()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT, signal.SIGTERM])
     return processes
 
 
@@ -64,7 +71,11 @@ def run():
     parser.add_argument("--workers", type=int, default=multiprocessing.cpu_count())
     args = parser.parse_args()
     logging.basicConfig(level=args.log.upper(), format="(%(processName)s) (%(threadName)s) %(message)s")
-    with socket.create_server((args.host, args.port), backlog=1024) as listener:
+    try:
+        listener = socket.create_server((args.host, args.port), backlog=1024)
+    except OSError as error:
+        parser.exit(1, f"Cannot listen: {error.strerror}\n")
+    with listener:
         try:
             logging.info("Listening on %s:%d", *listener.getsockname())
             serve_forever(listener, args)

@@ -82,7 +82,11 @@ def run():
     parser.add_argument("--log", default="info", help="level: debug, info, warning")
     args = parser.parse_args()
     logging.basicConfig(level=args.log.upper(), format="(%(processName)s) (%(threadName)s) %(message)s")
-    with socket.create_server((args.host, args.port), backlog=1024) as listener:
+    try:
+        listener = socket.create_server((args.host, args.port), backlog=1024)
+    except OSError as error:
+        parser.exit(1, f"Cannot listen: {error.strerror}\n")
+    with listener:
         try:
             logging.info("Listening on %s:%d", *listener.getsockname())
             serve_forever(listener, args)

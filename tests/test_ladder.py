@@ -267,6 +267,26 @@ def test_ctrl_c_ends_it_cleanly(start, number, send):
     assert rung.group_is_empty()
 
 
+@pytest.mark.parametrize("number", [5, 6])
+def test_sigterm_ends_the_workers_with_their_parent(start, number):
+    rung = start(number, "--workers", "2")
+    with rung.connect() as client:
+        ask(client, b"hello\n")
+        _, log = rung.stop(os.kill, signal.SIGTERM)
+    assert rung.process.returncode == 0
+    assert "Traceback" not in log
+    assert rung.group_is_empty()
+
+
+@pytest.mark.parametrize("number", [*ECHO, 10])
+def test_taken_port_is_one_line(number):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        result = ladder(str(number), "--host", "127.0.0.1", "--port", str(other.getsockname()[1]))
+    assert result.returncode == 1
+    assert result.stderr.startswith("Cannot listen: Address already in use")
+    assert len(result.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("number", [10, 11, 12])
 def test_the_last_rungs_speak_http(start, number):
     rung = start(number)
@@ -323,7 +343,7 @@ def test_every_rung_says_what_is_new_when_it_breaks_and_what_is_next(number):
     (file,) = ROOT.glob(f"ladder/rung{number}_*.py")
     text = file.read_text()
     assert re.search(r"^New: .*^Breaks when: .*^    .*^Next: ", text, re.MULTILINE | re.DOTALL)
-    assert text.count("\n") <= 120
+    assert text.count("\n") <= 125
 
 
 def test_diff_shows_what_is_new_since_the_rung_before():
@@ -331,6 +351,17 @@ def test_diff_shows_what_is_new_since_the_rung_before():
     assert lines[:2] == ["--- rung8_asyncore.py", "+++ rung9_asynchat.py"]
     assert '+        self.set_terminator(b"\\n")' in lines
     assert "-class EchoHandler(asyncore.dispatcher):" in lines
+
+
+@pytest.mark.parametrize("number", [11, 12])
+def test_diff_of_the_project_is_an_overview(number):
+    lines = ladder("diff", str(number)).stdout.splitlines()
+    assert len(lines) < 150
+    if number == 11:
+        assert "  class FileProducer" not in lines
+        assert any(re.match(r"\+ class AsyncHTTPRequestHandler: \w", line) for line in lines)
+        assert any(re.match(r"      found_terminator\b", line) for line in lines)
+        assert "- FileHandler" in lines
 
 
 def test_diff_of_rung_4_passes_over_the_rung_that_is_no_server():

@@ -18,6 +18,29 @@ def pytest_addoption(parser):
     parser.addoption("--solution", type=Path, metavar="FILE", help="your answer to an exercise (choose which with -k)")
 
 
+def pytest_configure(config):
+    own = config.getoption("solution", None)
+    if own and not (config.invocation_params.dir / own).is_file():
+        raise pytest.UsageError(f"--solution: there is no file {own}")
+
+
+@pytest.hookimpl(trylast=True)  # after -k
+def pytest_collection_modifyitems(config, items):
+    own = config.getoption("solution", None)
+    if own is None or (config.invocation_params.dir / own).resolve().parent != HERE / "solutions":
+        return
+    for item in items:
+        if "solution" in item.fixturenames and exercise_of(item) != own.stem:
+            raise pytest.UsageError(
+                f"--solution: {own.name} is the model answer of another exercise; -k has chosen {exercise_of(item)}"
+            )
+
+
+def exercise_of(item):
+    """Return the name of the exercise that *item* checks: a test, or the Metafunc from which tests are made."""
+    return "_".join(name.removeprefix("test_") for name in (Path(item.module.__file__).stem, item.function.__name__))
+
+
 def pytest_generate_tests(metafunc):
     if "solution" in metafunc.fixturenames:
         metafunc.parametrize("solution", files_to_check(metafunc), indirect=True)
@@ -28,9 +51,7 @@ def files_to_check(metafunc):
     # Where pytest met this file too late to add options (`pytest tests`) there is no student.
     if own := metafunc.config.getoption("solution", None):
         return [pytest.param(metafunc.config.invocation_params.dir / own, id=own.name)]
-    exercise = "_".join(
-        name.removeprefix("test_") for name in (Path(metafunc.module.__file__).stem, metafunc.function.__name__)
-    )
+    exercise = exercise_of(metafunc)
     start = HERE / "unsolved" / f"{exercise}.py"
     return [
         pytest.param(HERE / "solutions" / f"{exercise}.py", id="model"),

@@ -50,7 +50,7 @@ def test_mend(solution, connect):
         assert answers.startswith(b"HTTP/1.1 400 "), f"the answer is not 400 for {request}"
 
 
-def test_limits(solution, connect):
+def test_sizes(solution, connect):
     server = solution()
     client = connect(server)
     assert client.get("/", "Content-Length: 1000", "", "x" * 998, method="POST").body.strip() == b"1000"
