@@ -1,4 +1,4 @@
-"""Draw what the race measured: a PNG of four panels, and the same in a terminal."""
+"""Draw what the race measured: a PNG of four panels, who was served first, and the same in a terminal."""
 
 import math
 
@@ -32,9 +32,9 @@ def broken(load, result):
 
 
 def draw(file, rungs, many, crowds, results):
-    """Write the PNG: three curves over the number of clients, and who was served."""
+    """Write the PNG: who was served, and three curves over the number of clients."""
     figure, axes = plt.subplots(2, 2, figsize=(15, 11), layout="constrained")
-    for axis, (name, title, unit, logarithmic) in zip(axes.flat, PANELS, strict=False):
+    for axis, (name, title, unit, logarithmic) in zip(axes.flat[1:], PANELS, strict=True):
         for place, number in enumerate(rungs):
             draw_curve(axis, number, place, many, results, name, unit)
         axis.set(title=title, xlabel="clients", xscale="log")
@@ -48,11 +48,13 @@ def draw(file, rungs, many, crowds, results):
             axis.yaxis.set_minor_locator(NullLocator())
         else:
             axis.set_ylim(bottom=0)
-    draw_served(axes[1, 1], rungs, [*many, *crowds], results)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    draw_served(axes[0, 0], rungs, [*many, *crowds], results)
+    figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     figure.suptitle(
         "The ladder under one load (a cross: some clients got no answer in the whole measurement)", fontsize=14
     )
+    meanings = "\n".join(f"{load.name}: {load.meaning}" for load in crowds)
+    axes[0, 0].text(0, -0.02, meanings, transform=axes[0, 0].transAxes, va="top", fontsize=9)
     figure.savefig(file, dpi=100)
     plt.close(figure)
 
@@ -106,7 +108,9 @@ def verdict(load, result):
     """Return a cell of the last table: the rate, or how many clients got an answer."""
     if result is None:
         return "-"
-    return f"[red]{result.served} of {load.asking}[/red]" if broken(load, result) else f"{result.rate:,.0f}"
+    return (
+        f"[red]{result.served} of {load.asking}[/red]" if broken(load, result) else f"[green]{result.rate:,.0f}[/green]"
+    )
 
 
 def new_table(title, *columns):
@@ -147,8 +151,11 @@ def numbers_table(rungs, many, crowds, results):
 
 
 def show(rungs, many, crowds, results):
-    """Print the picture in blocks, and the table."""
+    """Print the table, what its loads mean, and the picture in blocks."""
     console = Console(highlight=False)
-    console.print(bars_table(rungs, many, results), "", numbers_table(rungs, many, crowds, results), "", sep="\n")
+    console.print(numbers_table(rungs, many, crowds, results), "", sep="\n")
+    for load in crowds:
+        console.print(f"{load.name}: {load.meaning}")
+    console.print("", bars_table(rungs, many, results), "", sep="\n")
     console.print("Rungs 10 to 12 speak HTTP: 10 and httpd.py send a file of the message's size,")
     console.print("async_wsgi.py echoes a POST; the last two have a worker for each core.")

@@ -44,9 +44,14 @@ class Load:
     size: int = SMALL
     idle: int = 0  # connected and silent
     slow: int = 0  # send one byte of a message every 50 ms
+    meaning: str = ""  # what makes it hard, for the reader of the table
 
 
-CROWDS = (Load("idle", 4, idle=100), Load("slow", 4, slow=10), Load("big", 4, size=BIG))
+CROWDS = (
+    Load("idle", 4, idle=100, meaning="4 clients ask, while 100 others are connected and silent"),
+    Load("slow", 4, slow=10, meaning="4 clients ask, while 10 others send one byte of a message every 50 ms"),
+    Load("big", 4, size=BIG, meaning="4 clients ask with messages of 256 KiB instead of 64 bytes"),
+)
 
 
 @dataclass(frozen=True)

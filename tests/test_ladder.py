@@ -421,12 +421,14 @@ def racing_libraries():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("racing_libraries")
-def test_race_draws_a_picture_and_ends_with_the_table(tmp_path):
+def test_race_draws_a_picture_and_begins_with_the_table(tmp_path):
     command = [*RACE, "--rungs", "1", "7", "--clients", "8", "--png", str(tmp_path / "race.png")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "race.png").read_bytes().startswith(b"\x89PNG\r\n")
-    numbers = result.stdout.partition("In numbers")[2]
+    numbers, _, bars = result.stdout.partition("In numbers")[2].partition("From left to right")
+    assert bars
+    assert all(re.search(rf"^{load}: 4 clients ask", numbers, re.MULTILINE) for load in ("idle", "slow", "big"))
     assert re.search(r"^1 one thread +8 ", numbers, re.MULTILINE)  # breaks at 8 clients
     assert re.search(r"^7 select +- ", numbers, re.MULTILINE)
 
