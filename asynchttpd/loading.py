@@ -20,7 +20,7 @@ LATE = {
     "access_log": ("json",),
     "reload": ("asynchttpd.reload",),
     "static": ("asynchttpd.listing", "datetime", "mimetypes"),
-    "status": ("asynchttpd.status", "json"),
+    "status": ("asynchttpd.status", "asynchttpd.statuspage", "json"),
     "threads": ("concurrent.futures.thread",),
     "trusted_proxy": ("asynchttpd.proxy", "ipaddress"),
 }

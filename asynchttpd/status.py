@@ -8,11 +8,12 @@ import collections
 import json
 import time
 
-from asynchttpd import scoreboard
+from asynchttpd import scoreboard, statuspage
 from asynchttpd.scoreboard import RETIRING, SERVING, STATE, TURNED
 
 HISTORY = 120  # seconds that the page's line goes back
 HUNG_AFTER = 3.0  # seconds after which a loop that has not turned does not serve
+CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 MAX_STREAMS = 64  # pages that are kept up to date at a time; above it 503
 
 CONNECTION_STATES = ("waiting", "head", "body", "application", "sending", "lingering")  # the order of STATES
@@ -164,9 +165,10 @@ def status_handler(base, board):
             if cls.counted is not None:
                 cls.history.append(max(0, requests - cls.counted))
             cls.counted = requests
-            event = cls.event()
-            for channel in list(cls.streams):
-                channel.send_event(event)
+            if cls.streams:
+                event = cls.event()
+                for channel in list(cls.streams):
+                    channel.send_event(event)
 
         @classmethod
         def facts(cls):
@@ -174,7 +176,7 @@ def status_handler(base, board):
 
         @classmethod
         def event(cls):
-            return f"data: {json.dumps(cls.facts())}\n\n".encode()
+            return f"data: {json.dumps(statuspage.content(cls.facts()))}\n\n".encode()
 
         def do_GET(self):
             path = self.path.partition("?")[0]
@@ -185,6 +187,10 @@ def status_handler(base, board):
                 self.send_text(200, "text/plain; version=0.0.4; charset=utf-8", metrics(self.facts()))
             elif path == "/status.json":
                 self.send_text(200, "application/json", json.dumps(self.facts()))
+            elif path == "/":
+                self.send_text(200, "text/html; charset=utf-8", statuspage.page(self.facts()))
+            elif path == "/events":
+                self.start_stream()
             else:
                 self.send_error(404)
 
@@ -196,8 +202,46 @@ def status_handler(base, board):
             self.send_header("Content-Type", content_type)
             self.send_header("Cache-Control", "no-store")
             self.send_header("X-Content-Type-Options", "nosniff")
+            self.send_header("Content-Security-Policy", CONTENT_POLICY)
             self.send_length(len(body))
             self.end_headers()
             self.push(body)
+
+        # The stream of events (https://html.spec.whatwg.org/multipage/server-sent-events.html): an answer without end.
+
+        def start_stream(self):
+            if len(self.streams) >= MAX_STREAMS:
+                return self.send_error(503)
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            self.push(self.event())
+            if not self.bodiless:
+                self.streams.add(self)
+
+        def end_response(self):
+            if self not in self.streams:
+                return super().end_response()
+            self.queue_unsent()  # the answer goes on being made: the state stays HANDLING
+            self.initiate_send()
+
+        def send_event(self, event):
+            """Send one more event, unless the client has not taken the one before."""
+            if not self.producer_fifo:
+                self.push(event)
+                self.queue_unsent()
+                self.initiate_send()
+                self._map.touch(self._fileno)
+
+        def queue_emptied(self):
+            if self in self.streams:
+                self.deadline = None  # until the next event
+            else:
+                super().queue_emptied()
+
+        def closed(self, state):
+            self.streams.discard(self)
+            super().closed(state)
 
     return StatusHandler

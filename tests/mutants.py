@@ -69,6 +69,7 @@ TESTS = {
     "scoreboard": "prefork",
     "sockets": "sockets command_line prefork",
     "status": "status",
+    "statuspage": "status",
     "threads": "wsgi_threads wsgi",
     "worker": "worker prefork",
 }

@@ -15,6 +15,8 @@ import pytest
 from conftest import ROOT, Client, python_command, running_servers, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
+from asynchttpd.status import MAX_STREAMS
+
 STATUS = re.compile(r"Status at http://127\.0\.0\.1:([0-9]+)/")
 
 
@@ -106,6 +108,42 @@ def test_head_and_get_only(pair, path):
     assert status.get(path, "HEAD")[::2] == (200, b"")
     for method in ("POST", "PUT", "DELETE"):
         assert status.get(path, method)[0] == 405
+
+
+def test_page_shows_each_worker_and_its_connections_without_script(pair, connect):
+    server, status = pair
+    client = connect(server)
+    client.send(b"GET / HT")
+    wait_until(lambda: status.metrics()["connections", "head"] == 1, "a connection")
+    code, fields, page = status.get("/")
+    assert (code, fields["Content-Type"]) == (200, "text/html; charset=utf-8")
+    for row in status.facts()["workers"]:
+        assert f"<b>{row['pid']}</b> serving" in page.decode()
+    assert 'aria-label="head 1"' in page.decode()
+    assert '<noscript><meta http-equiv="refresh"' in page.decode()
+    assert not re.search(r"(src|href)=.?(http|//)", page.decode())
+
+
+def test_stream_of_events_goes_on(pair):
+    with urllib.request.urlopen(f"http://127.0.0.1:{pair[1].port}/events", timeout=10) as stream:
+        assert stream.headers["Content-Type"] == "text/event-stream"
+        for _ in range(3):
+            assert "Workers: 2" in json.loads(stream.readline().removeprefix(b"data: "))
+            assert stream.readline() == b"\n"
+
+
+def test_streams_have_a_limit(pair):
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for _ in range(MAX_STREAMS):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", pair[1].port)))
+            clients.append(stack.enter_context(contextlib.closing(Client(sock))))
+            clients[-1].send(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+        for client in clients:  # the last may be refused: of an earlier test's client we may not know yet that it left
+            assert client.reader.readline().split()[1] in (b"200", b"503")
+        assert pair[1].get("/events")[0] == 503
+        assert pair[1].health() == 200
+    wait_until(lambda: pair[1].get("/events", "HEAD")[0] == 200, "an end of those whose client has left")
 
 
 def test_anything_else_is_not_there(pair):
