@@ -1,15 +1,14 @@
 """Three instances behind HAProxy and nginx, restarted, reloaded and killed under load: how many requests are lost?
 
-    python bench/rolling.py [--proxy haproxy|nginx] [--seconds 6] [--gunicorn]
+    python bench/rolling.py [--proxy haproxy|nginx] [--gunicorn]
 
-The clients send GET and POST on kept connections, and try nothing twice; a slow download, a slow upload and a stream are
-in flight at each stop. Prints a table, and exits with 1 if a request was lost that should not be. Loopback only.
+The clients send GET and POST on kept connections, and try nothing twice; a slow download and a slow upload are in
+flight at each stop. Prints a table, and exits with 1 if a request was lost that should not be. Loopback only.
 """
 
 import argparse
 import contextlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -227,9 +226,8 @@ def main():
             for action in (rolling_restart, rolling_reload, kill_one):
                 answered, lost, wrong = drill(kind, with_gunicorn, action)
                 name = "gunicorn" if with_gunicorn else "asynchttpd"
-                print(
-                    f"| {name} | {kind} | {re.sub('_', ' ', action.__name__)} | {answered} | {len(lost)} | {len(wrong)} |"
-                )
+                row = [name, kind, action.__name__.replace("_", " "), answered, len(lost), len(wrong)]
+                print("|", *" | ".join(map(str, row)).split(" "), "|", flush=True)
                 for text in sorted({*lost, *wrong})[:5]:
                     print(f"  {text}", file=sys.stderr)
                 if not with_gunicorn:
