@@ -155,16 +155,17 @@ def status_handler(base, board):
 
         max_body = 1  # byte: nobody needs one here
         history = collections.deque([0] * HISTORY, HISTORY)  # requests of each second
-        counted = None  # requests when we looked last
+        looked, counted = time.monotonic(), None  # when we looked last, and the requests until then
         streams = set()  # channels to which each tick is sent
 
         @classmethod
         def tick(cls):
             """Look at the board, and tell those who watch."""
-            requests = totals(board)["requests"]
+            now, requests = time.monotonic(), totals(board)["requests"]
             if cls.counted is not None:
-                cls.history.append(max(0, requests - cls.counted))
-            cls.counted = requests
+                seconds = max(1, round(now - cls.looked))  # more on a busy machine: then we look too late
+                cls.history.extend([max(0, requests - cls.counted) // seconds] * seconds)
+            cls.looked, cls.counted = now, requests
             if cls.streams:
                 event = cls.event()
                 for channel in list(cls.streams):

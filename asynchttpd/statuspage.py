@@ -18,6 +18,7 @@ PAGE = """\
 :root {{ color-scheme: light dark; --line: #2563eb; --bad: #dc2626; --good: #15803d; --edge: #8886;
   --waiting: #94a3b8; --head: #f59e0b; --body: #a16207; --application: #a855f7; --sending: #0ea5e9;
   --lingering: #db2777 }}
+@media (prefers-color-scheme: dark) {{ :root {{ --line: #60a5fa; --bad: #f87171; --good: #4ade80 }} }}
 body {{ font: 1rem/1.4 system-ui, sans-serif; max-width: 90rem; margin: 0 auto; padding: 1rem }}
 h1 {{ font-size: 1.4rem; margin: 0 }} h2 {{ font-size: 1.05rem; margin: 1.2rem 0 .4rem }}
 .good {{ color: var(--good) }} .bad {{ color: var(--bad) }}
