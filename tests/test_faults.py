@@ -68,7 +68,8 @@ def test_running_out_of_descriptors_pauses_accepting_and_recovers(serve, connect
 
 def test_all_descriptors_busy_for_a_while_is_survived(serve, connect):
     """Nobody can be closed to make room; when the busy ones leave, new ones are served."""
-    server = serve("Echo", descriptors=40, server={"max_connections": 1000, "pause": 0.1})
+    settings = {"header_timeout": 60}  # half heads stay, however slow the machine
+    server = serve("Echo", descriptors=40, server={"max_connections": 1000, "pause": 0.1}, handler=settings)
     busy = [connect(server) for _ in range(25)]
     for client in busy:
         client.send(POST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
