@@ -33,9 +33,10 @@ def serve(args, server_class, handler, boot, plain):
         check(args, server_class, handler, boot)
     try:
         listening = sockets.open_all(args.host, args.port, args.bind, args.unix, args.unix_mode)
-        made = {path: os.lstat(path) for path in map(os.path.abspath, args.unix)}
+        made = sockets.identities(args.unix)
         board = scoreboard.Board()
         status_server = open_status(args, board, *plain) if args.status else None
+        status_made = sockets.identities([args.status] if isinstance(args.status, str) else [])
         pid_file = pidfile.PidFile(args.pid) if args.pid else None
         change_user(args, handler)
     except (sockets.Unusable, pidfile.Taken, privileges.Refused) as error:
@@ -68,8 +69,7 @@ def serve(args, server_class, handler, boot, plain):
     try:
         status = master.run()
     finally:
-        if isinstance(args.status, str):
-            os.unlink(args.status)
+        sockets.remove_paths(status_made)
         if pid_file:
             pid_file.remove()
     sys.exit(status)

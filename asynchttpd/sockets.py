@@ -164,6 +164,11 @@ def remove_stale(path):
     raise OSError(errno.EADDRINUSE, "a server is listening there")
 
 
+def identities(paths: list[str]) -> dict[str, os.stat_result]:
+    """Return what remove_paths() takes, of Unix sockets that have just been made."""
+    return {path: os.lstat(path) for path in map(os.path.abspath, paths)}
+
+
 def remove_paths(made: dict[str, os.stat_result]) -> None:
     """Remove the files of Unix sockets, {path: os.lstat() when it was made}, unless they have been replaced."""
     for path, facts in made.items():
