@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[1]
 LAB = ROOT / "tests" / "lab"
 # What loads the machine or measures it. The rest does not mind how busy it is.
 LOADING = ("tests/lab/", "tests/test_book.py", "tests/test_fairness.py", "tests/test_patterns.py")
+# Long ones whose tests mostly wait, and have nothing in common.
+ALONE = ("tests/test_prefork.py", "tests/test_worker.py")
 PATIENCE = 20.0  # seconds after which whatever a test waits for will not come
 URL = re.compile(rb"http://\[?([^\s\]]+)\]?:([0-9]+)/")
 COMPLAINT = re.compile(r"Traceback|Warning|Exception ignored")  # not the log level WARNING
@@ -39,12 +41,14 @@ def pytest_configure():
 
 @pytest.hookimpl(optionalhook=True)  # pytest-xdist's
 def pytest_xdist_make_scheduler(config, log):
-    """With -n let one process run all tests of a file, for they share servers, and those that load the machine."""
+    """With -n let one process run all tests of a file, for they share servers, or all that load the machine."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             path = nodeid.partition("::")[0]
+            if path in ALONE:
+                return nodeid
             return "load" if path.startswith(LOADING) else path
 
     return Scheduling(config, log) if config.getoption("dist") == "load" else None

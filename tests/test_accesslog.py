@@ -376,9 +376,10 @@ def test_usr1_opens_both_logs_again_in_every_process(run, connect, tmp_path):
 def test_stack_of_a_hung_worker_goes_to_the_new_log(tmp_path):
     """The descriptor that shows the stack must not have become a client's connection."""
     (tmp_path / "hangs.py").write_text(
+        "import time\n"
         "def application(environ, start_response):\n"
         "    while environ['PATH_INFO'] == '/hang':\n"
-        "        pass\n"
+        "        time.sleep(0.1)\n"
         "    start_response('200 OK', [])\n"
         "    return [b'ok']\n"
     )

@@ -1,5 +1,6 @@
 """What a worker remembers between requests is bounded in bytes, whatever strangers send."""
 
+import pytest
 from conftest import ROOT
 from test_wsgi import TESTS
 
@@ -14,6 +15,7 @@ def hostile(path, number):
     return "\r\n".join([*lines, "\r\n"]).encode()
 
 
+@pytest.mark.slow
 def test_strangers_cannot_fill_the_memory_of_what_is_remembered(start, connect):
     server = start("async_wsgi.py", "cache_app:application", "--static", f"/static={ROOT / 'www'}", cwd=TESTS)
     client = connect(server)

@@ -19,7 +19,15 @@ def command(name, threads):
     return [sys.executable, "-W", "ignore", "async_wsgi.py", *options]
 
 
-@pytest.fixture(scope="module", params=[f"{name}-{mode}" for name in FRAMEWORKS for mode in ("loop", "threads")])
+# Each framework once in the quick run; the other mode is slow, as it takes as long again.
+MODES = [
+    pytest.param(f"{name}-{mode}", marks=pytest.mark.slow if slow else ())
+    for number, name in enumerate(FRAMEWORKS)
+    for mode, slow in (("loop", number % 2 == 1), ("threads", number % 2 == 0))
+]
+
+
+@pytest.fixture(scope="module", params=MODES)
 def site(request, tmp_path_factory):
     """The Server of the site made with one of the frameworks."""
     name, mode = request.param.split("-")

@@ -198,6 +198,7 @@ def test_rung_8_sends_only_the_rest_after_a_partial_send(pair):
     assert echo + receive(theirs, len(MESSAGE) - len(echo)) == MESSAGE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ECHO)
 def test_a_client_that_resets_does_not_end_the_server(start, number):
     rung = start(number)

@@ -217,6 +217,7 @@ def test_twice_the_text_takes_at_most_twice_the_time(found):
     assert slow_text(found) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "searches"),
     [
