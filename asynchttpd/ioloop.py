@@ -33,6 +33,7 @@ import logging
 import os
 import select
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -40,8 +41,13 @@ import warnings
 with warnings.catch_warnings():
     # Python 3.11 says that they will be gone in 3.12; there pyasyncore and pyasynchat bring them back.
     warnings.simplefilter("ignore", DeprecationWarning)
-    import asynchat
-    import asyncore
+    try:
+        import asynchat
+        import asyncore
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"Python has no {error.name} any more; its successor is to be had by: pip install pyasyncore pyasynchat"
+        )
 
 log = logging.getLogger("httpd")
 

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -111,6 +112,22 @@ def test_limits_of_the_command_line_are_kept(start, connect):
     assert slow.read_answer().status == 408
     assert idle.read_rest() == b""
     assert any("answering 413" in line for line in server.stop())
+
+
+@pytest.mark.parametrize(
+    ("preparation", "words"),
+    [
+        ("sys.version_info = (3, 10, 9)", ["3.11", "3.10"]),
+        ("sys.modules['asyncore'] = sys.modules['asynchat'] = None", ["pip install pyasyncore pyasynchat"]),
+    ],
+    ids=["Python 3.10", "Python 3.12 alone"],
+)
+def test_python_that_lacks_something_is_told_in_one_line(preparation, words):
+    code = f"import sys; {preparation}; import httpd"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    (line,) = ended.stderr.splitlines()
+    assert ended.returncode == 1
+    assert all(word in line for word in words)
 
 
 def test_port_that_is_taken_is_one_line_and_status_1():
