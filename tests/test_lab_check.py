@@ -92,6 +92,10 @@ AT_LEAST = {
     "quadratic": {"first-byte": "quadratic"},
     "dies_of_a_reset": {"clients-that-leave": "ends-when-clients-leave"},
 }
+# What fails or not with the same mistake, as bytes happen to be read together; if it does, this is the cause.
+SOMETIMES = {
+    "bytes_after_body": {"load": "bytes-after-body"},  # ab: some 200 of 3,000 bodies have another length
+}
 WSGI_MISTAKES = {
     "wsgi_loses_headers": {"wsgi-headers": "wsgi-headers-lost"},
     "wsgi_body_on_head": {"wsgi-head": "body-on-head"},
@@ -170,7 +174,8 @@ def test_plain_solution_passes_every_check(check_broken):
 @slow
 @pytest.mark.parametrize("name", MISTAKES)
 def test_mistake_is_caught_and_named_and_nothing_else_is(check_broken, name):
-    assert failures(check_broken(name)) == expected(MISTAKES[name])
+    sometimes = expected(SOMETIMES.get(name, {}))
+    assert {**sometimes, **failures(check_broken(name))} == {**sometimes, **expected(MISTAKES[name])}
 
 
 @slow
