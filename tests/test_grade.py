@@ -177,12 +177,15 @@ def test_submission_that_prints_and_writes_without_end_is_ended(grading):
     assert "Does not listen on the port of --port" in grading.pages["flood"]
 
 
-def test_submission_whose_time_is_over_is_ended(tmp_path):
+@pytest.mark.parametrize("seconds", ["0.1", "3"], ids=["before the first check", "in a check"])
+def test_submission_whose_time_is_over_is_ended(tmp_path, seconds):
     shutil.copytree(WRITTEN / "hangs", tmp_path / "all" / "hangs")
-    run_grader(tmp_path / "all", tmp_path / "grades", "--time", "3")
+    run_grader(tmp_path / "all", tmp_path / "grades", "--time", seconds)
     row = rows_of(tmp_path / "grades")["hangs"]
-    assert (row["points"], row["ended by"]) == ("0.0", "time limit of 3 s")
-    assert "The check was not run to its end: time limit of 3 s." in (tmp_path / "grades" / "hangs.html").read_text()
+    assert (row["points"], row["ended by"]) == ("0.0", f"time limit of {seconds} s")
+    page = (tmp_path / "grades" / "hangs.html").read_text()
+    assert f"The check was not run to its end: time limit of {seconds} s." in page
+    assert "Every check was passed." not in page
 
 
 def test_submission_that_kills_the_check_gets_no_points(grading):

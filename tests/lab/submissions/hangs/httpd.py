@@ -1,4 +1,4 @@
-"""Waits in a loop for its workers, one of which has died, before it listens."""
+"""Waits in a loop, before it listens, until all workers have come to a good end, which none of them does."""
 
 import multiprocessing
 import sys
@@ -13,5 +13,5 @@ if __name__ == "__main__":
     workers = [multiprocessing.Process(target=work, daemon=True) for _ in range(4)]
     for worker in workers:
         worker.start()
-    while not all(worker.is_alive() for worker in workers):
+    while any(worker.exitcode != 0 for worker in workers):
         pass
