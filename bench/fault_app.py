@@ -49,6 +49,11 @@ def large(environ, start_response):
         yield bytes(2**16)
 
 
+def medium(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "100000")])
+    return [bytes(100_000)]
+
+
 def nothing(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     while True:
