@@ -52,7 +52,6 @@ class AsyncWSGIServer(httpd.AsyncServer):
         self.environ = {  # the part that is the same for every request
             **address_variables(self.socket),
             "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
             "wsgi.errors": logs.error_stream(),
             "wsgi.multithread": self.threads > 1,
             "wsgi.multiprocess": self.multiprocess,
@@ -143,7 +142,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         environ["REQUEST_URI"] = environ["RAW_URI"] = self.path  # as it came: with %2F told from a slash
         environ["SERVER_PROTOCOL"] = self.request_version
         environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = self.addr[0].removeprefix("::ffff:"), str(self.addr[1])
-        environ["wsgi.input"] = self.rfile
+        environ["wsgi.url_scheme"], environ["wsgi.input"] = self.scheme, self.rfile
         environ["asynchttpd.client_disconnected"] = self.client_disconnected
         environ.update(self.headers.variables or variables_of(self.headers))
         if "CONTENT_LENGTH" in environ:

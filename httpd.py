@@ -6,7 +6,7 @@ answer as fast as the client takes it. Nothing here waits: code that cannot go o
 loop calls it again when the socket is ready.
 
 It stands on the parts in asynchttpd/. Each file there has one subject, and you can read it alone:
-channel.py      one connection: bytes, turns, deadlines, and its end
+channel.py      one connection: bytes, turns, deadlines, and its end; tls.py encrypts it
 listener.py     the listening socket: accepting, making room, draining
 producers.py    what makes a body piece by piece
 http1.py        which bytes are a request, and where it ends (RFC 9112)
@@ -22,7 +22,7 @@ command_line.py the options; running.py is the life of master and workers with t
 Modules that only some servers need, such as listing.py, are imported where they are used. At the top they would take a
 third of the time to start, and of each worker's memory.
 
-Not here: TLS, HTTP/2, compression on the fly, CGI. docs/rfc.md lists what HTTP asks for, and the code that does it.
+Not here: HTTP/2, compression on the fly, CGI. docs/rfc.md lists what HTTP asks for, and the code that does it.
 """
 
 import functools

@@ -87,6 +87,8 @@ class Channel(asynchat.async_chat):
         "state",
     )  # fmt: skip
 
+    scheme = "http"  # of the URLs that lead here
+
     turn_budget = 256 * 1024  # bytes sent to one client before the others have their turn
     turn_time = 0.002  # seconds for what else one client has sent already, likewise: more requests, more chunks
 
@@ -233,7 +235,8 @@ class Channel(asynchat.async_chat):
     def has_input(self):
         """Tell whether the client has sent something that the busy loop has not read yet."""
         try:
-            return self.socket.recv(1, socket.MSG_PEEK) != b""
+            # Not by the socket's own method, which does not peek if it decrypts.
+            return socket.socket.recv(self.socket, 1, socket.MSG_PEEK) != b""
         except OSError:
             return False
 

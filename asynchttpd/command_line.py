@@ -21,6 +21,7 @@ def argument_parser(description):
     parser = Parser(description)
     parser.add_argument("--version", action="version", version=version(), help="show the version, and exit")
     add_socket_options(parser.add_argument_group("where it listens"))
+    add_tls_options(parser.add_argument_group("TLS"))
     add_worker_options(parser.add_argument_group("workers"))
     add_file_options(parser.add_argument_group("files and answers"))
     add_limit_options(parser.add_argument_group("limits"))
@@ -60,6 +61,12 @@ def add_socket_options(group):
         default="0600",
         help="who may connect to the Unix sockets, as for chmod (default: %(default)s)",
     )
+
+
+def add_tls_options(group):
+    group.add_argument("--tls-cert", metavar="FILE", help="speak HTTPS with the chain of certificates in this PEM file")
+    group.add_argument("--tls-key", metavar="FILE", help="its private key (default: in the file of --tls-cert)")
+    group.add_argument("--tls-password-file", metavar="FILE", help="file whose first line is the password of the key")
 
 
 def add_worker_options(group):

@@ -22,6 +22,7 @@ LATE = {
     "static": ("asynchttpd.listing", "datetime", "mimetypes"),
     "status": ("asynchttpd.status", "asynchttpd.statuspage", "json"),
     "threads": ("concurrent.futures.thread",),
+    "tls_cert": ("asynchttpd.tls",),
     "trusted_proxy": ("asynchttpd.proxy", "ipaddress"),
 }
 

@@ -27,7 +27,9 @@ def serve(args, server_class, handler, boot, plain):
     plain -- classes of a listening socket and of channels that serve nothing yet: for --status
     """
     open_standard_streams()
+    handler = with_tls(handler, args)
     configure(handler, args)
+    load_certificate(handler, args)  # each worker does so again; what is wrong with it is said before anything is open
     raise_descriptor_limit()
     if args.check:
         check(args, server_class, handler, boot)
@@ -125,6 +127,28 @@ def change_user(args, handler):
         privileges.drop(args.user, args.group, outputs)
 
 
+def with_tls(handler, args):
+    """Return the class of channels that the options ask for: *handler*, or the same with TLS."""
+    if not args.tls_cert:
+        if args.tls_key or args.tls_password_file:
+            fail(2, "--tls-key and --tls-password-file go with --tls-cert")
+        return handler
+    from asynchttpd import tls
+
+    return tls.encrypted(handler)
+
+
+def load_certificate(handler, args):
+    """Let *handler* have the certificate as it is now in its file."""
+    if args.tls_cert:
+        from asynchttpd import tls
+
+        try:
+            handler.tls_context = tls.make_context(args.tls_cert, args.tls_key, args.tls_password_file)
+        except tls.Unusable as error:
+            fail(1, error)
+
+
 def tell(systemd, master, board):
     """Tell systemd our state; called on each turn of the master."""
     if master.stopping:
@@ -177,6 +201,7 @@ def work(server, args, board, row, boot, ready, status_server=None):
     reopen_logs(handler)  # a rotation between the fork and the line above has not reached us
     # Now, not at the start: where the root is a link to the newest release, a reload serves that.
     handler.root = release_folder(handler.root)
+    load_certificate(handler, args)
     server.row, server.siblings = row, scoreboard.Siblings(board, row)
     if args.max_requests:
         import random
@@ -234,7 +259,8 @@ def announce(server, args, status_server=None):
     """Log where the server listens, with a warning if other machines can reach it."""
     plural = "" if args.workers == 1 else "s"
     what = args.application if "application" in args else f"root {server.handler.root}"
-    places = [sockets.in_words(door.socket) for door in server.doors]
+    scheme = server.handler.scheme
+    places = [sockets.in_words(door.socket, scheme) for door in server.doors]
     log.info("Serving HTTP on %s (%s, %d worker%s)", ", ".join(places), what, args.workers, plural)
     if status_server:
         log.info("Status at %s", ", ".join(sockets.in_words(door.socket) for door in status_server.doors))
@@ -242,7 +268,7 @@ def announce(server, args, status_server=None):
         log.warning("running as root, which serving does not need: see --user")
     for door in server.doors:
         if door.socket.family != socket.AF_UNIX and not is_local(door.socket.getsockname()[0]):
-            message = f"Anybody who can reach this machine can read what is served: {outside_url(door.socket)}"
+            message = f"Anybody who can reach this machine can read what is served: {outside_url(door.socket, scheme)}"
             log.warning("%s", message if args.logfile else emphasised(message))
             break
 
@@ -251,10 +277,12 @@ def is_local(address):
     return address.startswith("127.") or address == "::1"
 
 
-def outside_url(sock):
+def outside_url(sock, scheme):
     """Return the URL at which other machines may reach *sock*."""
     host, port = sock.getsockname()[:2]
-    return f"http://{own_address(sock.family)}:{port}/" if host in ("0.0.0.0", "::") else sockets.in_words(sock)
+    if host in ("0.0.0.0", "::"):
+        return f"{scheme}://{own_address(sock.family)}:{port}/"
+    return sockets.in_words(sock, scheme)
 
 
 def own_address(family):

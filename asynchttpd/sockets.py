@@ -211,10 +211,10 @@ def taken_over(fd, name):
     return sock
 
 
-def in_words(sock: socket.socket) -> str:
+def in_words(sock: socket.socket, scheme: str = "http") -> str:
     """Return where *sock* listens, for people: "http://127.0.0.1:9000/" or "unix:/run/site.sock"."""
     address = sock.getsockname()
     if sock.family == socket.AF_UNIX:
         return f"unix:{os.fsdecode(address)}"
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    return f"http://{host}:{address[1]}/"
+    return f"{scheme}://{host}:{address[1]}/"

@@ -29,7 +29,7 @@ LOADING = ("tests/lab/", "tests/test_book.py", "tests/test_fairness.py", "tests/
 # Long ones whose tests mostly wait, and have nothing in common.
 ALONE = ("tests/test_prefork.py", "tests/test_worker.py")
 PATIENCE = 20.0  # seconds after which whatever a test waits for will not come
-URL = re.compile(rb"http://\[?([^\s\]]+)\]?:([0-9]+)/")
+URL = re.compile(rb"https?://\[?([^\s\]]+)\]?:([0-9]+)/")
 COMPLAINT = re.compile(r"Traceback|Warning|Exception ignored")  # not the log level WARNING
 
 

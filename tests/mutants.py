@@ -71,6 +71,7 @@ TESTS = {
     "status": "status",
     "statuspage": "status",
     "threads": "wsgi_threads wsgi",
+    "tls": "tls",
     "worker": "worker prefork",
 }
 
