@@ -63,7 +63,8 @@ class Started:
 def launch():
     """Return a function: launch(kind, stream, *options) runs httpd.py with one stream at a pipe or what *kind* makes.
 
-    It returns the server and our end, for reading; the start-up line has been read.
+    It returns the server and our end, for reading; the start-up line has been read. server.other_stream is our end of
+    the other stream.
     """
     with contextlib.ExitStack() as stack:
 
@@ -79,6 +80,7 @@ def launch():
             os.close(theirs)
             os.close(other)
             stack.callback(end, server.process)
+            server.other_stream = first_line
             server.find_port(ours if stream == "stderr" else first_line)
             return server, ours
 
@@ -180,6 +182,14 @@ def test_reader_that_has_gone_is_no_matter(launch, connect, stream):
     for _ in range(20):
         assert connect(server).get("/", "Connection: close").status == 200
     assert server.stop() == 0
+    lines = what_is_in(server.other_stream)
+    if stream == "stderr":
+        assert len(lines) == 20
+        assert all(map(ACCESS.fullmatch, lines))
+    else:
+        lost = re.findall(r"access log: Broken pipe; lines lost: (\d+)", "\n".join(lines))
+        assert sum(map(int, lost)) == 20
+        assert all(map(LINE.fullmatch, lines))  # no traceback
 
 
 def test_pipe_of_another_user_is_asked_for_room():

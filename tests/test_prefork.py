@@ -802,6 +802,18 @@ def test_stop_of_the_whole_group_starts_nobody_anew(start_teller, boot_time):
     assert [line for line in server.stop() if "in place of" not in line] == []
 
 
+def test_stop_of_the_whole_group_is_known_before_its_first_worker_has_ended(start_teller):
+    """However late the master gets the processor: here after all its workers."""
+    server = start_teller[0]("-w", 4)
+    wait_until(lambda: len(server.workers()) == 4, "start of four workers")
+    server.signal(signal.SIGSTOP)
+    os.killpg(server.pid, signal.SIGTERM)
+    wait_until(lambda: not server.workers(), "end of the workers")
+    server.signal(signal.SIGCONT)
+    assert server.wait() == 0
+    assert server.stop() == []
+
+
 def test_hung_worker_of_a_killed_master_frees_the_port(start_app, connect, tmp_path):
     server = start_app("--timeout", 1)
     client = connect(server)
