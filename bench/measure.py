@@ -187,16 +187,17 @@ def check(running, path, body, method="GET", headers=None, send=None, status=200
                 raise NotOffered("no keep-alive here")
 
 
-def wrk(running, path, connections, seconds, size, headers=None, post=0):
+def wrk(running, path, connections, seconds, size, headers=None, post=0, clients=0):
     """Load with keep-alive connections; return wrk's summary.
 
     size -- bytes of each answer's body at least; less in all means that answers were cut short
     post -- bytes to send with each request
+    clients -- as how many clients to ask, each with its own User-Agent and cookie, for 16 paths in turn (wrk.lua)
     """
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "-s", servers.BENCH / "wrk.lua"]
     for name, value in (headers or {}).items():
         command += ["-H", f"{name}: {value}"]
-    command += [f"http://127.0.0.1:{running.port}{running.path(path)}", "--", str(post)]
+    command += [f"http://127.0.0.1:{running.port}{running.path(path)}", "--", str(post), str(clients)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
     found = re.search(r"^SUMMARY (.*)$", result.stdout, re.MULTILINE)
     if not found:

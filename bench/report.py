@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
+import goals
 import matplotlib.pyplot as plt
 import servers
 from matplotlib.ticker import LogLocator
@@ -19,23 +20,24 @@ from measure import spread
 
 RESULTS = servers.BENCH / "results"
 README = servers.BENCH / "README.md"
-BEGIN, END = "<!-- result: begin -->", "<!-- result: end -->"
 COLOURS = {servers.OURS: "#c0392b", servers.PYTHON: "#2e6da4", servers.C: "#7f8c8d", servers.FLOOR: "#c9b458"}
 
 
 def write(results, left_out, args, seconds):
-    folder = RESULTS if args.full else RESULTS / "quick"
+    folder = RESULTS / ("" if args.full else "goals" if args.kept else "quick")
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.png"):
         old.unlink()
-    text = "\n".join(
-        [*heading(results, args, seconds), *targets(results), *tables(results), *closing(results, left_out)]
-    )
+    head, judged = heading(results, args, seconds), goals.table(results)
+    told = [*tables(results), *closing(results, left_out)]
+    text = "\n".join([*head, "## What is asked of ours", "", *judged, *told])
     (folder / "results.md").write_text(f"# Result\n\n{text}\n")
     (folder / "results.json").write_text(json.dumps(raw(results), indent=1) + "\n")
     pictures = [picture for picture in (bars(results, folder), idle_lines(results, folder)) if picture]
+    if args.kept:
+        write_readme("goals", [*head, *judged])
     if args.full:
-        write_readme(text, pictures)
+        write_readme("result", [*head, *told, "", *pictures])
     print(text)
     print("\nwritten:", ", ".join(str(path.relative_to(servers.CHECKOUT)) for path in sorted(folder.glob("*.*"))))
 
@@ -60,53 +62,6 @@ def heading(results, args, seconds):
 def cpu_model():
     found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return found[1] if found else platform.machine()
-
-
-def measured(outcomes, key, *families):
-    """Return [(median, server)] of the servers in *families* that have figures for *key*."""
-    return [
-        (spread(outcome.values(key))[0], server)
-        for server, outcome in outcomes.items()
-        if server.family in families and not outcome.failed and outcome.values(key)
-    ]
-
-
-def targets(results):
-    """Our own server against what is asked of it, and the best of the others for scale."""
-    lines = [
-        "## What is asked of ours",
-        "",
-        "| case | figure | must | aim | ours | | best in Python | best in C, Rust | floor |",
-        "|---|---|--:|--:|--:|---|--:|--:|--:|",
-    ]
-    for case, outcomes in results.items():
-        for figure in case.figures:
-            if figure.must is None:
-                continue
-            ours = next((item for item in outcomes.items() if item[0].name == "asynchttpd"), None)
-            best = [best_of(outcomes, figure, family) for family in (servers.PYTHON, servers.C, servers.FLOOR)]
-            aim = "" if figure.aim is None else f"{figure.aim:g}"
-            own = [cell(ours[1], figure), verdict(ours[1], figure)] if ours else ["not run", ""]
-            lines.append(" | ".join([f"| {case.title}", figure.title, f"{figure.must:g}", aim, *own, *best]) + " |")
-    return [*lines, ""]
-
-
-def best_of(outcomes, figure, family):
-    candidates = measured(outcomes, figure.key, family)
-    if not candidates:
-        return ""
-    value, server = (max if figure.higher_is_better else min)(candidates, key=lambda item: item[0])
-    name = "" if family == servers.FLOOR else f"{server.name} "
-    return f"{name}{value:,.{figure.digits}f}"
-
-
-def verdict(outcome, figure):
-    if outcome.failed or not outcome.rounds:
-        return "**missed**"
-    value = spread(outcome.values(figure.key))[0]
-    if not figure.met(value, figure.must):
-        return "**missed**"
-    return "aim met" if figure.aim is None or figure.met(value, figure.aim) else "must met"
 
 
 def cell(outcome, figure):
@@ -173,13 +128,14 @@ def raw(results):
     }
 
 
-def write_readme(text, pictures):
-    shown = "\n".join(f"![{alt}](results/{path.name})\n" for path, alt in pictures)
+def write_readme(part, lines):
+    """Put *lines* between the marks of this *part* of the README."""
+    begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
     # Our headings stand below the README's own.
-    body = re.sub(r"^## ", "### ", text, flags=re.MULTILINE)
-    before, _begin, rest = README.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    README.write_text(f"{before}{BEGIN}\n{body}\n\n{shown}{END}{after}")
+    body = re.sub(r"^## ", "### ", "\n".join(lines), flags=re.MULTILINE).rstrip()
+    before, _begin, rest = README.read_text().partition(begin)
+    after = rest.partition(end)[2]
+    README.write_text(f"{before}{begin}\n{body}\n{end}{after}")
 
 
 # --- pictures --------------------------------------------------------------------------------------------------
@@ -197,13 +153,11 @@ def bars(results, folder):
     for axis, (case, outcomes) in zip(axes.flat, drawn, strict=False):
         draw_case(axis, case, outcomes)
     handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS.values()]
-    handles.append(plt.Line2D([], [], color=COLOURS[servers.OURS], linestyle=":"))
-    labels = [*COLOURS, "asked of ours"]
-    chart.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False)
+    chart.legend(handles, [*COLOURS], loc="outside upper right", ncols=len(handles), frameon=False)
     path = folder / "bars.png"
     chart.savefig(path, dpi=80)
     plt.close(chart)
-    return path, "bars for each case"
+    return f"![bars for each case](results/{path.name})\n"
 
 
 def draw_case(axis, case, outcomes):
@@ -213,8 +167,6 @@ def draw_case(axis, case, outcomes):
         middle, low, high = spread(outcome.values(figure.key))
         axis.barh(place, middle, color=COLOURS[server.family], xerr=[[middle - low], [high - middle]], ecolor="#333333")
         axis.annotate(f"{middle:,.{figure.digits}f}", (high, place), (4, 0), textcoords="offset points", va="center")
-    if figure.must is not None:
-        axis.axvline(figure.must, color=COLOURS[servers.OURS], linestyle=":", linewidth=1)
     axis.set_yticks(range(len(items)), [server.name for server, _outcome in items])
     axis.invert_yaxis()
     axis.margins(x=0.18)
@@ -233,14 +185,16 @@ def idle_lines(results, folder):
     for axis, (case, outcomes) in zip(axes.flat, drawn, strict=True):
         keys = [figure.key for figure in case.figures if figure.key.startswith("cpu_")]
         counts = [int(key.removeprefix("cpu_")) for key in keys]
+        ends = {}
         for server, outcome in outcomes.items():
             if outcome.rounds and not outcome.failed:
                 costs = [spread(outcome.values(key))[0] for key in keys]
                 axis.plot(counts, costs, "o-", color=COLOURS[server.family])
-                axis.annotate(server.name, (counts[-1], costs[-1]), (6, 0), textcoords="offset points", va="center")
+                ends[server.name] = costs[-1]
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.margins(x=0.3)
+        name_ends(axis, counts[-1], ends)
         axis.set_xticks(counts, [f"{count:,}" for count in counts])
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
@@ -252,4 +206,13 @@ def idle_lines(results, folder):
     path = folder / "idle.png"
     chart.savefig(path, dpi=80)
     plt.close(chart)
-    return path, "cost against idle connections"
+    return f"![cost against idle connections](results/{path.name})\n"
+
+
+def name_ends(axis, right, ends):
+    """Write the name of each line beside its end at *right*, above the name below where two would overlap."""
+    bottom, top = axis.get_ylim()
+    apart, lowest = (top / bottom) ** 0.045, 0.0
+    for name, cost in sorted(ends.items(), key=lambda item: item[1]):
+        lowest = max(cost, lowest * apart)
+        axis.annotate(name, (right, lowest), (6, 0), textcoords="offset points", va="center")

@@ -6,6 +6,7 @@ server at a time, on a core of its own, and writes bench/results/.
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -13,6 +14,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cases
+import clients
+import goals
+import measure
 import servers
 
 QUICK_SERVERS = {
@@ -36,16 +41,21 @@ class Outcome:
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="under two minutes: one round, few servers and cases")
+    parser.add_argument("--goals", action="store_true", help="the cases and servers our goals need; five rounds")
     parser.add_argument("--cases", metavar="NAME,NAME", default="", help="these cases only (--list names them)")
     parser.add_argument("--servers", metavar="NAME,NAME", default="", help="these servers only")
+    parser.add_argument("--python", metavar="PATH", default=sys.executable, help="what runs all servers in Python")
     parser.add_argument("--rounds", type=int, default=0, help="how often each server is started in each case (3)")
     parser.add_argument("--seconds", type=int, default=0, help="how long each load lasts (2)")
     parser.add_argument("--list", action="store_true", help="name the cases and servers, measure nothing")
     args = parser.parse_args()
-    args.rounds = args.rounds or (1 if args.quick else 3)
+    if not shutil.which(args.python):
+        parser.error(f"--python {args.python}: no such program")
+    args.rounds = args.rounds or (1 if args.quick else 5 if args.goals else 3)
     args.seconds = args.seconds or (1 if args.quick else 2)
     # Only what anybody can repeat from the table's own command goes into the README.
-    args.full = not (args.quick or args.cases or args.servers)
+    args.full = not (args.quick or args.goals or args.cases or args.servers)
+    args.kept = args.full or (args.goals and not (args.cases or args.servers))
     return args
 
 
@@ -65,14 +75,23 @@ def choose(args, all_cases):
     def takes_part(server, case):
         if server_names:
             chosen = server.name in server_names
+        elif args.goals:
+            chosen = goals.takes_part(server, case)
         else:
             chosen = not args.quick or server.name in QUICK_SERVERS[case.kind]
         return chosen and server.kind == case.kind and (not server.tag or server.tag in case.tags)
 
+    def is_asked_for(case):
+        if case_names:
+            return case.name in case_names
+        if args.goals:
+            return any(goal.case == case.name for goal in goals.GOALS)
+        return case.quick or not args.quick
+
     return {
         case: [server for server in servers.SERVERS if takes_part(server, case)]
         for case in all_cases
-        if (case.name in case_names if case_names else case.quick or not args.quick)
+        if is_asked_for(case)
     }
 
 
@@ -92,14 +111,11 @@ def measure_all(plan, args, root):
 
 
 def measure_once(case, server, seconds, root, outcome):
-    from cases import Trial
-    from measure import Failed, NotOffered
-
     try:
-        outcome.rounds.append(case.run(Trial(server, root, seconds)))
-    except Failed as error:
+        outcome.rounds.append(case.run(cases.Trial(server, root, seconds)))
+    except measure.Failed as error:
         outcome.failed = str(error)
-    except NotOffered as error:
+    except measure.NotOffered as error:
         outcome.not_offered = str(error)
 
 
@@ -114,21 +130,17 @@ def told(case, outcome):
 
 def main():
     args = parse_args()
-    if Path(sys.prefix) != servers.VENV:
-        servers.install()
-        python = servers.VENV / "bin" / "python"
-        os.execv(python, [python, __file__, *sys.argv[1:]])
-
-    import cases
-    import clients
-    import measure
-    import report
-
     plan = choose(args, cases.CASES)
     if args.list:
         for case, chosen in plan.items():
             print(f"{case.name:15} {case.title}\n{'':15} {', '.join(server.name for server in chosen)}")
         return
+    if Path(sys.prefix) != servers.venv_of(args.python):
+        python = servers.install(args.python, [server for chosen in plan.values() for server in chosen])
+        os.execv(python, [python, __file__, *sys.argv[1:]])
+
+    import report  # here: needs what has been installed
+
     if absent := [servers.APT[name] for name in ("wrk", "ab") if not servers.program(name)]:
         sys.exit(f"the load comes from {' and '.join(absent)}: install it first")
 

@@ -17,14 +17,14 @@ from pathlib import Path
 
 BENCH = Path(__file__).resolve().parent
 CHECKOUT = BENCH.parent
-VENV = BENCH / ".venv"
+VENVS = BENCH / ".venv"  # one for each interpreter
 
-# What pip installs; pyasyncore and pyasynchat are ours, where the standard library lacks them.
-PIP = ["matplotlib", "waitress", "gunicorn", "gevent", "cheroot", "tornado", "twisted", "aiohttp"]
-PIP += ["bjoern", "uwsgi", "granian"]  # built here, or a wheel
-if sys.version_info >= (3, 12):
-    PIP += ["pyasyncore", "pyasynchat"]
+# What pip installs for every run; pyasyncore and pyasynchat are ours, where the standard library lacks them.
+PIP = ["matplotlib", "pyasyncore; python_version >= '3.12'", "pyasynchat; python_version >= '3.12'"]
+PEERS = ["waitress", "gunicorn", "gevent", "cheroot", "tornado", "twisted", "aiohttp"]
+PEERS += ["bjoern", "uwsgi", "granian"]  # built here, or a wheel
 APT = {"nginx": "nginx-light", "lighttpd": "lighttpd", "wrk": "wrk", "ab": "apache2-utils"}
+LIBEV = "/usr/include/ev.h"  # bjoern is built against it
 LEFT_OUT = {"darkhttpd": "not in Debian's packages"}
 
 PYTHON, C, OURS, FLOOR = "Python", "C, Rust", "ours", "floor"
@@ -58,7 +58,7 @@ class Server:
 
 def program(name):
     """Return the path of a program in our virtual environment or, as nginx is, elsewhere."""
-    return shutil.which(name, path=f"{VENV / 'bin'}:{os.environ['PATH']}:/usr/sbin")
+    return shutil.which(name, path=f"{sys.prefix}/bin:{os.environ['PATH']}:/usr/sbin")
 
 
 def ours(script, *log):
@@ -218,21 +218,46 @@ SERVERS = [
 ]
 
 
-def install():
-    """Make the virtual environment once, and install what is not there yet; what fails is left out later."""
-    python = VENV / "bin" / "python"
-    if not python.exists():
-        print("making", VENV.name, flush=True)
-        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
+def venv_of(python):
+    """Return the folder of our virtual environment for the interpreter *python*."""
+    return VENVS / str(Path(shutil.which(python)).resolve()).strip("/").replace("/", "-")
+
+
+def install(python, chosen):
+    """Install what the *chosen* servers need and is not there yet; what cannot be installed is left out later.
+
+    Return the virtual environment's python, which is made from *python*.
+    """
+    venv = venv_of(python)
+    ours = venv / "bin" / "python"
+    if not ours.exists():
+        print("making", venv.relative_to(BENCH), flush=True)
+        subprocess.run([python, "-m", "venv", venv], check=True)
+    needs = {server.needs for server in chosen}
     # Programs before modules: bjoern is built against libev.
-    packages = [package for name, package in APT.items() if not program(name)]
-    if not (VENV / "apt-done").exists() and os.geteuid() == 0 and shutil.which("apt-get"):
-        attempt(["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "-q", "libev-dev", *packages])
-        (VENV / "apt-done").touch()
-    for package in PIP:
-        if not (VENV / f"{package}-tried").exists():
-            attempt([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", package])
-            (VENV / f"{package}-tried").touch()
+    install_programs(needs)
+    if "gevent" in needs:
+        needs.add("gunicorn")
+    for package in [*PIP, *(peer for peer in PEERS if peer in needs)]:
+        tried = venv / f"{package.partition(';')[0]}-tried"
+        if not tried.exists():
+            attempt([ours, "-m", "pip", "install", "-q", "--disable-pip-version-check", package])
+            tried.touch()
+    return ours
+
+
+def install_programs(needs):
+    """Ask whether apt-get may install what is missing; where nobody can be asked, say what it would be."""
+    packages = [package for name, package in APT.items() if name in needs | {"wrk", "ab"} and not program(name)]
+    if "bjoern" in needs and not os.path.exists(LIBEV):
+        packages.append("libev-dev")
+    if not packages:
+        return
+    command = ["apt-get", "install", "-y", "-q", *packages]
+    print("missing; to have them:", " ".join(command), flush=True)
+    can_install = sys.stdin.isatty() and os.geteuid() == 0 and shutil.which("apt-get")
+    if can_install and input("Run this now? [y/N] ").strip().lower() in ("y", "yes"):
+        attempt([*command[:1], "-o", "DPkg::Lock::Timeout=300", *command[1:]])
 
 
 def attempt(command):
