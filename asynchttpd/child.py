@@ -59,8 +59,8 @@ class Child:
         self.end_by(signal.SIGUSR2, signal.SIGABRT, signal.SIGKILL)
 
     def end_overdue(self):
-        """Kill it; if only the application's exit does not end, let it first log what it waits for."""
-        self.end_by(*[signal.SIGUSR2] * (self.state == scoreboard.ENDING), signal.SIGKILL)
+        """Let it log what it waits for; then kill it."""
+        self.end_by(signal.SIGUSR2, signal.SIGKILL)
 
     def end_by(self, *signals):
         self.last_signals = list(signals)

@@ -42,6 +42,8 @@ class Listener(asyncore.dispatcher):
     idle_grace = 0.5  # seconds that idle connections stay open when draining: a request may be on its way ...
     first_grace = 3.0  # ... and seconds from its accept for one without any yet: a slow link may lose its first request
 
+    named = 5  # requests that the log names when they are cut off
+
     yields = 3  # times in a row that a worker with more connections than another lets that one accept
     yield_time = 0.0003  # seconds it sleeps if the other has no connection; if longer, a third worker takes too many
 
@@ -244,6 +246,15 @@ class Listener(asyncore.dispatcher):
             if isinstance(channel, Channel):
                 channel.drain(leave_at)
         self._map.sweep_at = leave_at
+
+    def last_words(self):
+        """The master is about to end this process: log which requests are not answered, and send what is ready."""
+        channels = [channel for channel in self._map.values() if isinstance(channel, Channel)]
+        if late := [channel.subject for channel in channels if channel.state is HANDLING]:
+            others = f" and {len(late) - self.named} more" * (len(late) > self.named)
+            log.warning("not answered yet: %s%s", ", ".join(late[: self.named]), others)
+        if self.row[scoreboard.STATE] == scoreboard.HUNG:  # in one request; a loop that turns has sent all others'
+            self._map.end_turn()
 
 
 class Door(asyncore.dispatcher):

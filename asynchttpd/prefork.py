@@ -48,8 +48,7 @@ class Master:
 
     work -- function(row, ready), called in each new worker: *row* is its row of the scoreboard, and it calls ready()
             when it serves. It returns, or raises SystemExit, when the worker is done. On SIGTERM it should do so soon,
-            with LEAVING on its row. SIGUSR1 tells it to open the logs again, SIGUSR2 that its loop stands still and it
-            is about to be killed.
+            with LEAVING on its row. SIGUSR1 tells it to open the logs again, SIGUSR2 that it is about to be killed.
     count -- how many workers; SIGTTIN and SIGTTOU change it by one
     board -- a scoreboard.Board
     release -- called in the master when it stops, to close what it shares with the workers: as long as it holds a copy

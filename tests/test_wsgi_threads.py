@@ -337,6 +337,17 @@ def test_work_of_a_thread_is_not_cut_off_because_its_client_has_left(start_threa
     assert any('"GET /fails_late?b" failed after it was given up' in line for line in server.stop())
 
 
+def test_stop_that_waited_in_vain_names_the_requests(start_threads, connect, events):
+    server = start_threads(2, "--grace", 1)
+    client = connect(server)
+    ask(client, "/block?b")
+    wait_until(lambda: events.of("b") == ["called"], "a thread is busy")
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    unanswered = '{}:{} "GET /block?b"'.format(*client.sock.getsockname())
+    assert f"not answered yet: {unanswered}" in "\n".join(server.stop())
+
+
 def test_stop_waits_for_the_answer_of_a_thread(start_threads, connect, events):
     server = start_threads(2)
     client = connect(server)
