@@ -235,8 +235,7 @@ class Channel(asynchat.async_chat):
     def has_input(self):
         """Tell whether the client has sent something that the busy loop has not read yet."""
         try:
-            # Not by the socket's own method, which does not peek if it decrypts.
-            return socket.socket.recv(self.socket, 1, socket.MSG_PEEK) != b""
+            return self.socket.recv(1, socket.MSG_PEEK) != b""
         except OSError:
             return False
 

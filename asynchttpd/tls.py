@@ -1,9 +1,9 @@
 """HTTPS: a channel whose bytes are encrypted (TLS 1.2 and 1.3, RFC 5246 and RFC 8446).
 
-OpenSSL reads and writes the socket itself, and it may have to write before it can read: that is what a handshake is. It
-never waits, either. Instead it raises what it waits for, and here that becomes what the loop understands:
-  SSLWantReadError   -- as if the socket had nothing (BlockingIOError)
-  SSLWantWriteError  -- as if the socket was full; while reading, the channel also becomes writable, and reads again
+OpenSSL never sees the socket. It works between two buffers in memory (ssl.MemoryBIO): what has come goes into one, what
+is to be sent comes out of the other. So nothing waits, and a client cannot make us do more in one turn of the loop than
+its input in that turn asks for. If OpenSSL read from the socket, it would not come back as long as a client sends
+messages that OpenSSL answers alone, such as TLS 1.3's KeyUpdate.
 
 The first recv() makes the handshake on its way. So to the channel it is a client that has not sent anything yet, and
 the deadline for the first request holds for both together.
@@ -15,17 +15,20 @@ Not here: HTTP. Which connections are made, and when they end, is as without TLS
 
 import contextlib
 import logging
+import os
 import select
 import socket
 import ssl
 import time
 
-from asynchttpd.channel import IDLE, Channel
+from asynchttpd.channel import BODY, CLOSED, IDLE, Channel
+from asynchttpd.producers import Aborted
 
 log = logging.getLogger("httpd")
 
 HANDSHAKE = b"\x16"  # the first byte of a TLS connection (RFC 8446 §5.1); no method begins with it
-RECORD = 16384  # bytes that are encrypted together at most
+RECORD = 16384  # bytes that are encrypted together at most (RFC 8446 §5.1)
+RECORDS = 4 * RECORD  # bytes that are encrypted and sent together
 CLIENT_LEFT = getattr(select, "POLLRDHUP", select.POLLHUP)  # the former only on Linux: its side is shut
 PLAIN_TEXT = b"400 Bad Request: this port speaks HTTPS; begin the address with https://\n"
 PLAIN_TEXT_ANSWER = (
@@ -51,8 +54,8 @@ def make_context(cert, key=None, password_file=None):
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(cert, key, lambda: read_password(password_file))
-    except OSError as error:  # ssl.SSLError is one, too, and neither names the file
-        reason = getattr(error, "reason", None) or error.strerror
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError, and none of them names the file
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         files = f"{cert} and {key}" if key else cert
         raise Unusable(f"cannot use the certificate in {files}: {reason}") from error
     return context
@@ -83,94 +86,129 @@ class TLSChannel(Channel):
     __slots__ = ()
 
     scheme = "https"
+    barren_limit = 64 * 1024  # bytes in a row that hold nothing for us; a handshake takes less
+
     tls_context = None  # of make_context()
-    is_blocked = False  # OpenSSL must write before it can go on reading
+    tls = None  # the connection's ssl.SSLObject, from the first byte until we have said goodbye
+    encrypted = b""  # what the socket has not taken yet
+    barren = 0  # bytes since the last that held something
+    underway = 0  # bytes of the answer in *encrypted*; they count as sent when all of it has left
 
     def __init__(self, sock, *arguments):
         if sock.family == socket.AF_UNIX:
             self.scheme = "http"
-        self.is_new = self.scheme == "https"  # nothing has come, and the socket is not wrapped yet
+        self.is_new = self.scheme == "https"  # until the first byte
         super().__init__(sock, *arguments)
 
     # Bytes come in.
 
     def recv(self, buffer_size):
-        if self.is_new and not self.began_well():
-            return b""
-        try:
-            data = super().recv(buffer_size)
-            if isinstance(self.socket, ssl.SSLSocket):
-                # What is decrypted already is in no queue that the loop could see.
-                while decrypted := self.socket.pending():
-                    data += self.socket.recv(decrypted)
-                self.input_left = True  # there may be another record
+        was_decrypted = bool(self.early)
+        data = super().recv(buffer_size)
+        if not data or was_decrypted:
             return data
-        except ssl.SSLWantReadError as error:
-            raise BlockingIOError from error
-        except ssl.SSLWantWriteError as error:
-            self.is_blocked = True
-            raise BlockingIOError from error
-        except ssl.SSLError as error:  # the handshake failed, or somebody has meddled with the bytes
+        if self.is_new:
+            self.begin(data)
+        return self.decrypt(data) if self.tls else data
+
+    def begin(self, data):
+        """Start TLS if the first bytes are those of a handshake; else tell the client in plain text, and end."""
+        self.is_new = False
+        if data.startswith(HANDSHAKE):
+            self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            self.tls = self.tls_context.wrap_bio(self.incoming, self.outgoing, server_side=True)
+        else:
+            log.debug("%s does not speak TLS", self.client)
+            self.stop_counting()
+            self.socket.send(PLAIN_TEXT_ANSWER)
+            self.linger()
+
+    def decrypt(self, data):
+        """Return what *data* holds for us, and send OpenSSL's answer. Raise BlockingIOError if it holds nothing."""
+        self.incoming.write(data)
+        pieces, has_ended = [], True
+        try:
+            while piece := self.tls.read(RECORD):
+                pieces.append(piece)
+        except ssl.SSLWantReadError:
+            has_ended = False
+        except ssl.SSLError as error:  # the handshake has failed, or somebody has meddled with the bytes
             log.debug("%s left: %s", self.client, error.reason)
+            self.flush()  # an alert
             self.close()
             return b""
-
-    def began_well(self):
-        """Look at the first byte, and wrap the socket if it is that of a handshake; else tell the client, and end."""
-        first = self.socket.recv(1, socket.MSG_PEEK)
-        if not first:
-            return True  # the client has left without a word, which recv() notices
-        self.is_new = False
-        if first == HANDSHAKE:
-            self.socket = self.tls_context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-            return True
-        log.debug("%s does not speak TLS", self.client)
-        self.stop_counting()
-        self.socket.send(PLAIN_TEXT_ANSWER)
-        self.linger()
-        return False
+        self.flush()
+        if self.state is CLOSED:
+            return b""
+        if pieces:
+            self.barren = 0
+            return b"".join(pieces)
+        self.barren += len(data)
+        if not has_ended and self.barren <= self.barren_limit:
+            raise BlockingIOError
+        self.handle_close()
+        return b""
 
     def readable(self):
-        return not self.is_blocked and super().readable()
+        # A client that makes OpenSSL answer, but does not read, is not listened to any longer.
+        return not self.encrypted and super().readable()
 
     # Bytes go out.
 
     def writable(self):
-        return self.is_blocked or super().writable()
+        return bool(self.encrypted) or super().writable()
 
     def handle_write(self):
-        was_blocked, self.is_blocked = self.is_blocked, False
-        super().handle_write()
-        if was_blocked and self.readable():
-            self.handle_read()
+        if not self.encrypted or self.underway or self.flush():
+            super().handle_write()
+
+    def flush(self):
+        """Send what has been encrypted; tell whether all of it has left."""
+        self.encrypted += self.outgoing.read()
+        if self.encrypted:
+            count = super().send(self.encrypted)
+            self.encrypted = self.encrypted[count:]
+            if count and self.encrypted and self.underway and self.state is not BODY:
+                self.deadline = time.monotonic() + self.send_timeout
+        return not self.encrypted
 
     def send(self, data):
-        """Send *data* record by record; return the number of bytes.
+        """Encrypt *data* and send it; return the number of bytes that have left.
 
-        Of a longer piece OpenSSL tells nothing until it has left as a whole, and a slow client would seem to stand
-        still. A record that has not left must be given again as it was, which initiate_send() does.
+        What has been encrypted, but has not left as a whole, must be given again; initiate_send() does so.
         """
         if self.is_new:
             self.close()  # there is no room for this client, and making a handshake to tell it would need some
             return 0
+        if not self.tls:
+            return super().send(data)
         view, sent = memoryview(data)[: self.turn_budget], 0
         while sent < len(view):
-            try:
-                count = super().send(view[sent : sent + RECORD])
-            except ssl.SSLWantWriteError:
+            if not self.underway:
+                self.underway = self.tls.write(view[sent : sent + RECORDS])
+            if not self.flush():
                 break
-            except ssl.SSLError:
-                self.handle_close()
-                break
-            sent += count
-            if count == 0:  # the socket of a Unix client is full, or this client has left
-                break
+            sent, self.underway = sent + self.underway, 0
         return sent
 
     def send_file(self, producer, count):
-        """Leave it to the next turn to read the file: what the kernel copies cannot be encrypted."""
-        producer.by_sendfile = False
-        return 0
+        """Read *count* bytes of the producer's file and send them; the kernel, which copies, cannot encrypt."""
+        if not self.tls:
+            return super().send_file(producer, count)
+        sent = 0
+        while sent < count:
+            piece = producer.file.read(min(count - sent, RECORDS))
+            if not piece:
+                raise Aborted("file was truncated while it was being sent")
+            left = self.send(piece)
+            sent += left
+            if self.state is CLOSED:
+                return sent
+            producer.left -= left
+            if left < len(piece):
+                producer.file.seek(left - len(piece), os.SEEK_CUR)
+                break
+        return sent
 
     # Time passes.
 
@@ -196,9 +234,13 @@ class TLSChannel(Channel):
 
     def say_goodbye(self):
         """Tell the client that nothing more will come (close_notify), if the socket takes it at once."""
-        if isinstance(self.socket, ssl.SSLSocket):
-            with contextlib.suppress(OSError, ValueError):  # ValueError: TLS has ended already
-                self.socket.unwrap()
+        if self.tls:
+            tls, self.tls = self.tls, None
+            with contextlib.suppress(ssl.SSLError):  # the client has not said so yet, and we do not wait for it
+                tls.unwrap()
+            with contextlib.suppress(OSError):
+                self.socket.send(self.encrypted + self.outgoing.read())
+            self.encrypted = b""
 
     def client_disconnected(self):
         """Tell a WSGI application whether the client has left; a last message, encrypted, may stand before its end."""

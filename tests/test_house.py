@@ -51,7 +51,7 @@ MAY_IMPORT = {
     "status": {"scoreboard", "statuspage"},
     "statuspage": set(),
     "threads": {"answer"},
-    "tls": {"channel"},
+    "tls": {"channel", "producers"},
     "worker": {"scoreboard"},
 }
 MAY_IMPORT["values"] = {"http1", "loading", "parser", "sockets"}
