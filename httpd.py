@@ -5,19 +5,17 @@ The channel collects a request (HTTPChannel), calls a do_* method to answer it (
 answer as fast as the client takes it. Nothing here waits: code that cannot go on at once returns to the loop, and the
 loop calls it again when the socket is ready.
 
-It stands on the parts in asynchttpd/. Each file there has one subject, and you can read it alone:
-channel.py      one connection: bytes, turns, deadlines, and its end; tls.py encrypts it
+It stands on the parts in asynchttpd/. Each file there has one subject, and you can read it alone. On a request's way:
 listener.py     the listening socket: accepting, making room, draining
-producers.py    what makes a body piece by piece
+channel.py      one connection: bytes, turns, deadlines, and its end; tls.py encrypts it
+head.py         a request's head while it comes in; body.py: its body
 http1.py        which bytes are a request, and where it ends (RFC 9112)
-body.py         a request's body while it comes in
 files.py        from a path to an open file inside the root, and what it is; media.py has the types
 conditional.py  does the client have this already, and which part does it want (RFC 9110 §13, §14)
 listing.py      a folder as a page; errorpage.py: an error as one
-ioloop.py       the loop under asyncore's channels
-prefork.py      one master process, several workers on one socket; scoreboard.py is what they tell each other
-accesslog.py    one line for each answer; logs.py is the way of lines to a file that may be full, or a reader stuck
-command_line.py the options; running.py is the life of master and workers with them
+producers.py    what makes a body piece by piece
+accesslog.py    one line for each answer
+ioloop.py is the loop under all channels. README.md lists the others: processes, logs, options.
 
 Modules that only some servers need, such as listing.py, are imported where they are used. At the top they would take a
 third of the time to start, and of each worker's memory.
@@ -25,7 +23,6 @@ third of the time to start, and of each worker's memory.
 Not here: HTTP/2, compression on the fly, CGI. docs/rfc.md lists what HTTP asks for, and the code that does it.
 """
 
-import functools
 import http
 import io
 import logging
@@ -35,31 +32,19 @@ import stat
 import sys
 import time
 
-from asynchttpd import accesslog, command_line, conditional, files, http1, logs, running, values
+from asynchttpd import accesslog, command_line, conditional, errorpage, files, http1, logs, producers, running, values
 from asynchttpd.channel import BODY, CLOSED, HANDLING, HEAD, IDLE, LINGERING, SENDING, Channel
 from asynchttpd.files import url_normalize
+from asynchttpd.head import Head
 from asynchttpd.http1 import HTTPError
 from asynchttpd.ioloop import asyncore, loop
 from asynchttpd.listener import Listener
-from asynchttpd.producers import (
-    Aborted,
-    ByteRangesProducer,
-    ChunkedProducer,
-    FileProducer,
-    SendfileProducer,
-    chunk,
-    close_producer,
-    goes_by_sendfile,
-    release,
-)  # fmt: skip
+from asynchttpd.producers import Aborted, FileProducer, chunk, close_producer, goes_by_sendfile, release
 
 log = logging.getLogger("httpd")
 
 # The handout's names, also those that are defined in a part.
 __all__ = ["AsyncHTTPRequestHandler", "AsyncHTTPServer", "AsyncServer", "FileProducer", "url_normalize"]
-
-# Only pure functions are remembered: the answer for a second never changes.
-http_date = functools.lru_cache(maxsize=256)(conditional.http_date)
 
 
 class AsyncServer(Listener):
@@ -110,8 +95,8 @@ class HTTPChannel(Channel):
     """
 
     __slots__ = (  # noqa: RUF023
-        "pieces", "blank_bytes", "head_bytes", "command", "path", "request_version", "headers", "body",
-        "close_connection", "status", "head", "length", "bodiless", "chunked", "unsent", "head_sent", "head_size",
+        "request_head", "command", "path", "request_version", "headers", "body", "close_connection",
+        "status", "head", "length", "bodiless", "chunked", "unsent", "head_sent", "head_size",
     )  # fmt: skip
 
     access_log = None  # an accesslog.AccessLog that gets an entry for each answer
@@ -127,8 +112,7 @@ class HTTPChannel(Channel):
 
     def __init__(self, sock, server=None, address=None, map=None):
         Channel.__init__(self, sock, server, address, map)
-        self.pieces = []  # of a head that is not complete
-        self.blank_bytes = self.head_bytes = 0
+        self.request_head = Head()
         self.reset_request()
         self.set_terminator(b"\r\n\r\n")
         self.wait_for_request(self.header_timeout)
@@ -150,22 +134,23 @@ class HTTPChannel(Channel):
     def handle_read(self):
         try:
             Channel.handle_read(self)  # recv, collect_incoming_data, found_terminator
-            if self.pieces:
+            if self.request_head.pieces:
                 self.await_rest_of_head()
         except HTTPError as error:
             self.refuse(error)
+
+    def await_rest_of_head(self):
+        """Part of a head has come: refuse it if it is bad already, else wait for the rest until the deadline."""
+        self.request_head.check_last()
+        if self.state is IDLE:
+            self.state, self.began = HEAD, time.monotonic()
+            self.deadline = self.began + self.header_timeout
 
     def collect_incoming_data(self, data):
         if self.state is BODY:
             self.collect_body(data)
         elif self.state is not LINGERING:
-            if data[:1] in b"\r\n" and not self.pieces:
-                data = self.skip_blank(data)
-            if data:
-                self.pieces.append(data)
-                self.head_bytes += len(data)
-                if self.head_bytes > http1.HEAD_LIMIT:
-                    raise http1.oversized_head(b"".join(self.pieces))
+            self.request_head.add(data)
 
     def found_terminator(self):
         self.parse_request()
@@ -174,8 +159,8 @@ class HTTPChannel(Channel):
         """A head, or the body behind it, is complete: wait for the body, or handle the request."""
         if self.state is BODY:
             self.complete_request()
-        elif not self.pieces:
-            self.skip_blank(self.terminator)  # which came alone: two empty lines
+        elif not self.request_head.pieces:
+            self.request_head.skip_blank(self.terminator)  # which came alone: two empty lines
         else:
             self.parse_headers()
             length, keep_alive, wants_continue = http1.decide(self.request_version, self.headers)
@@ -185,25 +170,10 @@ class HTTPChannel(Channel):
             else:
                 self.expect_body(length, wants_continue)
 
-    def skip_blank(self, data):
-        """Return *data* without the empty lines at its start; a few before a request are allowed (RFC 9112 §2.2)."""
-        rest = http1.skip_empty_lines(data)
-        self.blank_bytes += len(data) - len(rest)
-        if self.blank_bytes > http1.BLANK_LIMIT:
-            raise HTTPError(400, "too many empty lines before a request")
-        return rest
-
-    def await_rest_of_head(self):
-        http1.check_partial_head(self.pieces[-1])
-        if self.state is IDLE:
-            self.state, self.began = HEAD, time.monotonic()
-            self.deadline = self.began + self.header_timeout
-
     def parse_headers(self):
         """Take the head apart: method, target, protocol, fields. Raise HTTPError."""
-        self.command, self.path, self.request_version, self.headers = http1.parse_head(b"".join(self.pieces))
-        self.pieces.clear()
-        self.blank_bytes = self.head_bytes = 0
+        self.command, self.path, self.request_version, self.headers = http1.parse_head(self.request_head.whole())
+        self.request_head.clear()
         self.began = time.monotonic()
 
     def expect_body(self, length, wants_continue):
@@ -273,9 +243,9 @@ class HTTPChannel(Channel):
         self.state, self.deadline = HANDLING, None
         self.close_connection = self.input_left = True
         self.early = self.ac_in_buffer = b""
-        if b"".join(self.pieces).startswith(b"HEAD "):
+        if self.request_head.whole().startswith(b"HEAD "):
             self.command = "HEAD"  # the answer to a malformed HEAD has no content, either
-        self.pieces.clear()
+        self.request_head.clear()
         self.send_error(error.status)
         self.end_response()
 
@@ -336,22 +306,7 @@ class HTTPChannel(Channel):
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s %s", self.subject, self.status)
         if self.access_log is not None:
-            is_request, headers = self.headers is not None, self.headers or {}
-            self.access_log.write(
-                accesslog.Entry(
-                    time=time.time(),
-                    client=self.client_address(),
-                    request_line=f"{self.command} {self.path} {self.request_version}" if is_request else "",
-                    status=self.status,
-                    body_sent=max(0, self.bytes_sent - self.head_size),
-                    sent=self.bytes_sent,
-                    referer=headers.get("referer", ""),
-                    user_agent=headers.get("user-agent", ""),
-                    duration=time.monotonic() - self.began if is_request else 0.0,
-                    worker=os.getpid(),
-                    aborted=aborted,
-                )
-            )
+            self.access_log.write(accesslog.entry_of(self, aborted))
 
     def client_address(self):
         """Return the address for the access log; that of an IPv4 client at an IPv6 socket is shown as IPv4."""
@@ -371,7 +326,7 @@ class HTTPChannel(Channel):
             self.close_connection = True  # its answer can still say so
 
     def closed(self, state):
-        self.pieces.clear()
+        self.request_head.clear()
         if self.body:
             release(self.body.close)
         if state is SENDING or (state is HANDLING and self.head_sent):
@@ -427,19 +382,23 @@ class BaseHTTPRequestHandler(HTTPChannel):
         """Answer with status *code*, its page and more *fields* (a dict) in place of what was made so far."""
         if code in self.worth_a_warning:
             logs.warn_seldom(f"answering {code} {self.responses[code][0]}")
-        page_fields, body = self.error_page(code)
-        self.unsent.clear()
-        self.send_response(code, message)
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_length(len(body))
+        page_fields, page = self.error_page(code)
+        fields = {"X-Content-Type-Options": "nosniff"} | page_fields | (fields or {})
         if code == 405:
-            self.send_header("Allow", self.allowed_methods())
+            fields["Allow"] = self.allowed_methods()
         elif code == 503:
-            self.send_header("Retry-After", str(self.retry_after))
-        for name, value in (page_fields | (fields or {})).items():
+            fields["Retry-After"] = str(self.retry_after)
+        self.unsent.clear()
+        self.send_content(code, fields, page, message)
+
+    def send_content(self, code, fields, content=b"", message=None):
+        """Answer with status *code*, *fields* (a dict) and *content*, which is all there."""
+        self.send_response(code, message)
+        for name, value in fields.items():
             self.send_header(name, value)
+        self.send_length(len(content))
         self.end_headers()
-        self.push(body)
+        self.push(content)
 
     def send_response(self, code, message=None):
         """Start the head of the answer: status line, Server and Date."""
@@ -482,7 +441,7 @@ class BaseHTTPRequestHandler(HTTPChannel):
 
     def date_time_string(self, timestamp=None):
         """Return *timestamp* (seconds, by default now) as in "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 §5.6.7)."""
-        return http_date(int(time.time() if timestamp is None else timestamp))
+        return conditional.http_date(int(time.time() if timestamp is None else timestamp))
 
     @property
     def wfile(self):
@@ -517,25 +476,18 @@ class BaseHTTPRequestHandler(HTTPChannel):
             close_producer(producer)
         else:
             self.queue_unsent()
-            self.producer_fifo.append(ChunkedProducer(producer) if self.chunked else producer)
+            self.producer_fifo.append(producers.ChunkedProducer(producer) if self.chunked else producer)
 
     def close_when_done(self):
         self.close_connection = True
 
     def do_OPTIONS(self):
-        self.send_response(200)
-        self.send_header("Allow", self.allowed_methods())
-        self.send_length(0)
-        self.end_headers()
+        self.send_content(200, {"Allow": self.allowed_methods()})
 
     def error_page(self, code):
-        """Return (fields, body) for an error: a page for browsers, a line of text for others."""
-        short, long = self.responses[code]
-        if self.headers and "text/html" in (self.headers.exact("accept") or ""):
-            from asynchttpd import errorpage
-
-            return errorpage.FIELDS, errorpage.page(code, short, long)
-        return {"Content-Type": "text/plain", "Vary": "Accept"}, f"{code} {short}: {long}\n".encode()
+        """Return (fields, page) for an error, in the form that the client accepts."""
+        accepted = self.headers and self.headers.exact("accept")
+        return errorpage.answer(code, *self.responses[code], accepted or "")
 
 
 class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
@@ -585,15 +537,14 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
         if stat.S_ISDIR(facts.st_mode):
             os.close(fd)
             return self.redirect_to_folder(path)
-        accepted = self.headers.exact("accept-encoding")
+        coding, accepted = "", self.headers.exact("accept-encoding")
         if accepted and (sibling := files.open_sibling(path, accepted, self.coding_suffixes, self.open_path)):
             os.close(fd)
             coding, fd, facts = sibling
-            return self.send_file_head(fd, facts, path, coding)
-        return self.send_file_head(fd, facts, path)
+        return self.send_file_head(fd, facts, path, coding)
 
-    def send_file_head(self, fd, facts, path, coding=""):
-        """Answer with the open file *fd*, as the request's conditional fields and Range ask; return as send_body()."""
+    def send_file_head(self, fd, facts, path, coding):
+        """Answer with the open file *fd*, as the request's conditional fields and Range ask; return as send_head()."""
         type_fields = files.type_fields(path.rpartition("/")[2], coding, self.content_types)
         if not facts.st_blocks and not files.is_sized(fd, facts.st_size):
             return self.send_unsized(fd, type_fields)
@@ -611,53 +562,41 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
             self.end_headers()
             return None
         self.head.append("X-Content-Type-Options: nosniff\r\nAccept-Ranges: bytes")
+        return self.send_parts(fd, parts, facts.st_size, type_fields)
+
+    def send_parts(self, fd, parts, size, type_fields):
+        """Send the rest of the head for *parts*, byte ranges of the open file *fd*; return as send_head()."""
         if len(parts) > 1:
-            return self.send_parts(fd, parts, facts.st_size, type_fields)
+            producer = producers.ByteRangesProducer(fd, parts, size, type_fields, self.chunk_size)
+            self.send_header("Content-Type", producer.content_type)
+            self.send_length(producer.length)
+            self.end_headers()
+            return producer
         [(start, stop)] = parts
         self.head.append(type_fields)
         self.send_length(stop - start)
-        if status == 206:
-            self.send_header("Content-Range", conditional.content_range(start, stop, facts.st_size))
+        if self.status == 206:
+            self.send_header("Content-Range", conditional.content_range(start, stop, size))
         self.end_headers()
         return self.send_body(fd, start, stop)
 
-    def send_parts(self, fd, parts, size, type_fields):
-        """Send the rest of the head for several ranges of the open file *fd*; return their producer."""
-        producer = ByteRangesProducer(open(fd, "rb", buffering=0), parts, size, type_fields, self.chunk_size)
-        self.send_header("Content-Type", f"multipart/byteranges; boundary={producer.boundary}")
-        self.send_length(producer.length)
-        self.end_headers()
-        return producer
+    def send_body(self, fd, start, stop):
+        """Send bytes *start* to *stop* of the open file *fd*, and close it; if they are many, return a producer."""
+        if self.bodiless:
+            os.close(fd)
+        elif stop - start > self.chunk_size:
+            return producers.SendfileProducer.of_range(fd, start, stop, self.chunk_size)
+        else:  # as most: they leave with their head, and need no producer and no file object
+            self.push(producers.read_range(fd, start, stop))
+        return None
 
     def send_unsized(self, fd, type_fields):
         """Send the head for a file whose length only reading shows, without validators; return its producer."""
         self.send_response(200)
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("X-Content-Type-Options", "nosniff")
+        self.head.append("Cache-Control: no-store\r\nX-Content-Type-Options: nosniff")
         self.head.append(type_fields)
         self.end_headers()
         return FileProducer(open(fd, "rb", buffering=0), self.chunk_size)
-
-    def send_body(self, fd, start, stop):
-        """Send bytes *start* to *stop* of the open file *fd*, and close it; if they are many, return a producer."""
-        count = stop - start
-        if self.bodiless:
-            os.close(fd)
-            return None
-        if count > self.chunk_size:
-            file = open(fd, "rb", buffering=0)
-            if start:
-                file.seek(start)
-            return SendfileProducer(file, self.chunk_size, count)
-        try:
-            # Most files are short: they leave with their head, and need no producer and no file object.
-            body = os.pread(fd, count, start)
-        finally:
-            os.close(fd)
-        if len(body) < count:
-            raise Aborted("file was truncated while it was being sent")
-        self.push(body)
-        return None
 
     def translate_path(self, path):
         """Return the file system path for the target *path*; that of a folder ends in "/". Raise HTTPError 404."""
@@ -680,48 +619,24 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
         target, mark, query = self.path.partition("?")
         if target.endswith("/") or not (self.listing or os.path.isfile(path + "/index.html")):
             raise HTTPError(404, "folder without index.html")
-        self.send_response(301)
-        self.send_header("Location", ("/" + target.lstrip("/") + "/" + mark + query).translate(files.NO_URI))
-        self.send_header("Cache-Control", "no-store")  # else browsers keep a 301 for ever
-        self.send_length(0)
-        self.end_headers()
+        location = ("/" + target.lstrip("/") + "/" + mark + query).translate(files.NO_URI)
+        # Without "no-store" browsers keep a 301 for ever.
+        self.send_content(301, {"Location": location, "Cache-Control": "no-store"})
 
     def send_listing(self, path):
         """Answer with the entries of the folder at *path*: as a page, or as JSON if the client accepts no HTML."""
         from asynchttpd import listing
 
-        number = listing.page_number(self.path.partition("?")[2])
+        rules = self.root, self.hidden, self.follow_symlinks
         fd, _ = self.open_path(path, or_folder=True)
         try:
-            page = listing.read_folder(fd, lambda entry: self.is_listed(path, entry), number)
+            page = listing.read_folder(fd, lambda entry: files.is_listed(entry, path, *rules), self.path)
         finally:
             os.close(fd)
-        self.send_response(200)
-        accepted = self.headers.get("accept", "")
-        if "application/json" in accepted and "text/html" not in accepted:
-            body = listing.as_json(page)
-            self.send_header("Content-Type", "application/json")
-        else:
-            body = listing.as_html(files.url_path(self.path), page)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.send_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Cache-Control", "no-store")  # there is no validator to ask again with
-        self.send_header("Vary", "Accept")
-        self.send_length(len(body))
-        self.end_headers()
-        self.push(body)
-
-    def is_listed(self, folder, entry):
-        """Tell whether a listing of *folder* may show *entry* (an os.DirEntry): nothing hidden, no link out."""
-        if (entry.name.startswith(".") and not self.hidden) or not (entry.is_file() or entry.is_dir()):
-            return False
-        if self.follow_symlinks or not entry.is_symlink():
-            return True
-        return files.is_inside(os.path.realpath(folder + entry.name), self.root)
+        self.send_content(200, *listing.answer(files.url_path(self.path), page, self.headers.get("accept", "")))
 
     def error_page(self, code):
-        """Return (fields, body) for an error: the root's own 404.html, else as any other."""
+        """Return (fields, page) for an error: the root's own 404.html, else as any other."""
         if code == 404:
             try:
                 fd, _ = self.open_path(self.root + "/404.html")

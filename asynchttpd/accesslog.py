@@ -7,6 +7,7 @@ lines, so that many processes can share one file (logs.py).
 
 import functools
 import json
+import os
 import re
 import time
 from collections import namedtuple
@@ -30,6 +31,25 @@ class Entry(namedtuple("Entry", FIELDS)):
     """
 
     __slots__ = ()
+
+
+def entry_of(handler, aborted) -> Entry:
+    """Return the entry for the answer of *handler* (httpd.HTTPChannel) that has just been sent, or cut off."""
+    headers = handler.headers or {}
+    understood = handler.headers is not None  # else there was no request, or none that could be read
+    return Entry(
+        time=time.time(),
+        client=handler.client_address(),
+        request_line=f"{handler.command} {handler.path} {handler.request_version}" if understood else "",
+        status=handler.status,
+        body_sent=max(0, handler.bytes_sent - handler.head_size),
+        sent=handler.bytes_sent,
+        referer=headers.get("referer", ""),
+        user_agent=headers.get("user-agent", ""),
+        duration=time.monotonic() - handler.began if understood else 0.0,
+        worker=os.getpid(),
+        aborted=aborted,
+    )
 
 
 def combined(entry: Entry) -> str:

@@ -21,7 +21,7 @@ import types
 
 from asynchttpd import logs, scoreboard
 from asynchttpd.ioloop import asynchat
-from asynchttpd.producers import Aborted, close_producer, goes_by_sendfile, release
+from asynchttpd.producers import TRUNCATED, Aborted, close_producer, goes_by_sendfile, release
 
 log = logging.getLogger("httpd")
 
@@ -212,7 +212,7 @@ class Channel(asynchat.async_chat):
             producer.by_sendfile = False
             return 0
         if sent == 0:  # and will be, each time: a loop that waits for more would spin
-            raise Aborted("file was truncated while it was being sent")
+            raise Aborted(TRUNCATED)
         producer.left -= sent
         return sent
 

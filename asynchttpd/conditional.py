@@ -9,6 +9,7 @@ To serve a file, call entity_tag, last_modified and select_parts; the other func
 except that an If-Match we cannot read still protects the file: 412.
 """
 
+import functools
 import math
 import re
 import time
@@ -223,6 +224,7 @@ def last_modified(mtime: float, now: float) -> str | None:
     return http_date(min(mtime, now))
 
 
+@functools.lru_cache(maxsize=256)  # the same second is asked for again and again
 def http_date(seconds: float) -> str | None:
     """Return *seconds* since 1970 as an IMF-fixdate (RFC 9110 section 5.6.7), or None outside the years 1 to 9999.
 

@@ -1,6 +1,6 @@
-"""An error as a page, for those who take HTML: a status in, bytes out. Knows nothing about HTTP.
+"""An error as a page for browsers, as a line of text for others.
 
-It works without script, on a phone, and in dark mode, and shows nothing of what the client has sent.
+The page works without script, on a phone, and in dark mode. It shows nothing of what the client has sent.
 """
 
 FIELDS = {
@@ -37,7 +37,7 @@ a {{ color: inherit; text-underline-offset: .25em }}
 </html>
 """
 
-# Where the standard library speaks to whoever writes clients.
+# In place of those texts of the standard library that speak to programmers.
 TEXTS = {
     403: "The server may not read this file",
     404: "There is nothing at this address. It may be misspelt, or what was here has moved",
@@ -46,6 +46,11 @@ TEXTS = {
 }
 
 
-def page(code: int, phrase: str, text: str) -> bytes:
-    """Return the page for status *code*, which is called *phrase* and explained by *text*."""
-    return PAGE.format(code=code, phrase=phrase, text=TEXTS.get(code, text)).encode("utf-8")
+def answer(code: int, phrase: str, text: str, accept: str) -> tuple[dict[str, str], bytes]:
+    """Return (fields, body) for status *code*, which is called *phrase* and explained by *text*.
+
+    accept -- the client's Accept: browsers get a page, others a line of text
+    """
+    if "text/html" in accept:
+        return FIELDS, PAGE.format(code=code, phrase=phrase, text=TEXTS.get(code, text)).encode("utf-8")
+    return {"Content-Type": "text/plain", "Vary": "Accept"}, f"{code} {phrase}: {text}\n".encode()

@@ -110,6 +110,13 @@ def is_inside(real_path, root):
     return (real_path + "/").startswith(real_prefix(root))
 
 
+def is_listed(entry, folder, root, hidden, follow_symlinks):
+    """Tell whether a listing of *folder* may show *entry* (an os.DirEntry): nothing hidden, no link out of the root."""
+    if (entry.name.startswith(".") and not hidden) or not (entry.is_file() or entry.is_dir()):
+        return False
+    return follow_symlinks or not entry.is_symlink() or is_inside(os.path.realpath(folder + entry.name), root)
+
+
 @functools.cache
 def real_prefix(root):
     """Return what the real path of everything inside the folder *root* starts with."""

@@ -1,4 +1,4 @@
-"""A folder as a page or as JSON: the entries of scandir() in, bytes out. Knows nothing about HTTP.
+"""A folder as a page or as JSON: the entries of scandir() in, fields and bytes out.
 
 The page works without script, on a phone, and in dark mode. Names are hostile text: a client that may upload a file may
 choose its name. So every name is escaped in the text, and percent-encoded in the link.
@@ -77,14 +77,32 @@ class Page(NamedTuple):
     is_cut: bool  # has the folder more than FOLDER_LIMIT?
 
 
-def page_number(query: str) -> int:
-    """Return the page that the *query* of a URL asks for; without one, or a senseless one, the first."""
-    text = urllib.parse.parse_qs(query).get("page", [""])[0]
+def page_number(target: str) -> int:
+    """Return the page that the query of *target* asks for; without one, or with a senseless one, the first."""
+    text = urllib.parse.parse_qs(target.partition("?")[2]).get("page", [""])[0]
     return int(text) if re.fullmatch("[1-9][0-9]{0,5}", text) else 1
 
 
-def read_folder(fd: int, is_served: Callable[[os.DirEntry], bool], number: int = 1) -> Page:
-    """Return page *number*, or else the last, of the entries of the folder open as *fd* for which *is_served*.
+def answer(path: str, page: Page, accept: str) -> tuple[dict[str, str], bytes]:
+    """Return (fields, body): the *page* of the folder at the decoded URL *path*, as HTML or as JSON.
+
+    accept -- the client's Accept: JSON goes to those who ask for it and take no HTML
+    """
+    fields = {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",  # there is no validator to ask again with
+        "Vary": "Accept",
+    }
+    if "application/json" not in accept or "text/html" in accept:
+        return fields, as_html(path, page)
+    del fields["Content-Security-Policy"]
+    return fields | {"Content-Type": "application/json"}, as_json(page)
+
+
+def read_folder(fd: int, is_listed: Callable[[os.DirEntry], bool], target: str = "") -> Page:
+    """Return the page that *target* asks for, or else the last, of the folder open as *fd*; with what *is_listed*.
 
     Sorted are all, folders first, then by name; above FOLDER_LIMIT those that the system names first. Only those of the
     page are asked for their size and date. Raise OSError if the folder cannot be read.
@@ -93,7 +111,7 @@ def read_folder(fd: int, is_served: Callable[[os.DirEntry], bool], number: int =
     with os.scandir(fd) as found:
         for entry in found:
             try:
-                if not is_served(entry):
+                if not is_listed(entry):
                     continue
                 if is_cut := len(names) == FOLDER_LIMIT:
                     break
@@ -102,7 +120,7 @@ def read_folder(fd: int, is_served: Callable[[os.DirEntry], bool], number: int =
                 continue  # a link in a circle
     names.sort(key=lambda row: row[:3])
     count = max(-(-len(names) // PAGE_LIMIT), 1)
-    number = min(number, count)
+    number = min(page_number(target), count)
     entries = []
     for is_file, _, name, entry in names[(number - 1) * PAGE_LIMIT : number * PAGE_LIMIT]:
         try:

@@ -14,6 +14,8 @@ from asynchttpd.conditional import content_range
 
 HAS_SENDFILE = sys.platform == "linux"  # elsewhere os.sendfile() differs, and files are read in pieces
 
+TRUNCATED = "file was truncated while it was being sent"
+
 log = logging.getLogger("httpd")
 
 
@@ -42,7 +44,7 @@ class FileProducer:
             return b""
         piece = self.file.read(min(self.chunk_size, self.left))
         if not piece:
-            raise Aborted("file was truncated while it was being sent")
+            raise Aborted(TRUNCATED)
         self.left -= len(piece)
         return piece
 
@@ -58,29 +60,49 @@ class SendfileProducer(FileProducer):
 
     by_sendfile = HAS_SENDFILE  # until it refuses
 
+    @classmethod
+    def of_range(cls, fd, start, stop, chunk_size):
+        """Return a producer of bytes *start* to *stop* of the open file *fd*, which close() closes."""
+        file = open(fd, "rb", buffering=0)
+        if start:
+            file.seek(start)
+        return cls(file, chunk_size, stop - start)
+
+
+def read_range(fd, start, stop):
+    """Return bytes *start* to *stop* of the open file *fd*, and close it; raise Aborted if they are not there."""
+    try:
+        data = os.pread(fd, stop - start, start)
+    finally:
+        os.close(fd)
+    if len(data) < stop - start:
+        raise Aborted(TRUNCATED)
+    return data
+
 
 def goes_by_sendfile(producer):
     return isinstance(producer, SendfileProducer) and producer.by_sendfile and producer.left
 
 
 class ByteRangesProducer:
-    """Hands out several ranges of an open *file*, each behind a head of its own (RFC 9110 §14.6).
+    """Hands out several ranges of the open file *fd*, each behind a head of its own (RFC 9110 §14.6).
 
-    file -- closed by close()
+    fd -- closed by close()
     parts -- the ranges, half-open
     size -- bytes of the whole file
     fields -- lines for each head: what the file is
-    boundary, length -- what stands between the ranges, and bytes in all: for the head of the answer
+    content_type, length -- the type, with what stands between the ranges, and bytes in all: for the answer's head
     """
 
-    def __init__(self, file, parts, size, fields, chunk_size):
-        self.file, self.chunk_size = file, chunk_size
-        self.boundary = os.urandom(16).hex()  # nobody who writes a file can have put it there
+    def __init__(self, fd, parts, size, fields, chunk_size):
+        self.file, self.chunk_size = open(fd, "rb", buffering=0), chunk_size
+        boundary = os.urandom(16).hex()  # nobody who writes a file can have put it there
+        self.content_type = f"multipart/byteranges; boundary={boundary}"
         heads = [
-            f"\r\n--{self.boundary}\r\n{fields}\r\nContent-Range: {content_range(start, stop, size)}\r\n\r\n".encode()
+            f"\r\n--{boundary}\r\n{fields}\r\nContent-Range: {content_range(start, stop, size)}\r\n\r\n".encode()
             for start, stop in parts
         ]
-        end = f"\r\n--{self.boundary}--\r\n".encode()
+        end = f"\r\n--{boundary}--\r\n".encode()
         self.length = sum(map(len, heads)) + sum(stop - start for start, stop in parts) + len(end)
         self.pieces = self.make_pieces(heads, parts, end)
 

@@ -27,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpd
-from asynchttpd import accesslog, ioloop, running
+from asynchttpd import accesslog, ioloop, producers, running
 from asynchttpd.ioloop import asynchat
 
 
@@ -268,7 +268,7 @@ class Cramming(Echo):
         file = tempfile.TemporaryFile(buffering=0)
         file.write(b"f" * count)
         file.seek(0)
-        self.push_with_producer(httpd.SendfileProducer(file, count=count))
+        self.push_with_producer(producers.SendfileProducer(file, count=count))
 
 
 class Files(httpd.AsyncHTTPRequestHandler):

@@ -47,6 +47,7 @@ TESTS = {
     "conditional": "conditional files",
     "errorpage": "files",
     "files": f"{ANSWER} connection",
+    "head": "limits connection corpus",
     "http1": "http1 patterns connection limits corpus",
     "httpd": f"{ANSWER} {HANDLER}",
     "ioloop": "ioloop connection fairness faults",

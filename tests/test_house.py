@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "conditional": set(),
     "errorpage": set(),
     "files": {"conditional", "http1", "media"},
+    "head": {"http1"},
     "http1": set(),
     "ioloop": set(),
     "listener": {"channel", "ioloop", "logs", "scoreboard"},
@@ -60,6 +61,7 @@ MAY_IMPORT["running"] = set(MAY_IMPORT)
 
 LONGEST_FILE = 350  # lines: more is two subjects
 LONGEST_CLASS = 300
+LONGEST_PROGRAM = 670  # the story from socket to last byte is read from top to bottom
 
 
 def imported_by(path):
@@ -111,7 +113,7 @@ def test_file_and_its_classes_can_be_read_at_a_sitting(path):
     text = path.read_text()
     classes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
     assert [node.name for node in classes if node.end_lineno - node.lineno >= LONGEST_CLASS] == []
-    assert path.stem in PROGRAMS or text.count("\n") <= LONGEST_FILE
+    assert text.count("\n") <= (LONGEST_PROGRAM if path.stem in PROGRAMS else LONGEST_FILE)
 
 
 def test_each_part_has_tests_that_notice_its_mutants():
