@@ -15,7 +15,7 @@ nox.options.sessions = ["lint", "tests"]
 nox.options.error_on_missing_interpreters = False
 
 
-QUICK = ["-n", "4", "--ab-requests=2000"]  # as in the README
+QUICK = ["-n", "6", "--ab-requests=2000"]  # as in the README
 
 
 def run_pytest(session, *options, **env):

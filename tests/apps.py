@@ -724,6 +724,7 @@ def late_answer(environ, start_response):
 
 @route
 def fails_late(environ, start_response):
+    note(environ, "called")
     wait_for_event(environ, "go")
     raise ValueError("nobody is waiting")
 

@@ -27,13 +27,15 @@ LAB = ROOT / "tests" / "lab"
 # What loads the machine or measures it. The rest does not mind how busy it is.
 LOADING = ("tests/lab/", "tests/test_book.py", "tests/test_fairness.py", "tests/test_patterns.py")
 # Long ones whose tests mostly wait, and have nothing in common.
-ALONE = ("tests/test_prefork.py", "tests/test_worker.py")
+ALONE = ("tests/test_prefork.py", "tests/test_worker.py", "tests/test_lab_check.py")
 PATIENCE = 20.0  # seconds after which whatever a test waits for will not come
 URL = re.compile(rb"https?://\[?([^\s\]]+)\]?:([0-9]+)/")
 COMPLAINT = re.compile(r"Traceback|Warning|Exception ignored")  # not the log level WARNING
 
 
 def pytest_configure():
+    # Or each of the many servers would compile all our modules again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # Some tests hold more than a thousand connections open.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))

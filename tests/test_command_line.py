@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from multiprocessing.pool import ThreadPool
 
 import pytest
 from conftest import PATIENCE, ROOT, group_members, python_command, wait_until
@@ -133,11 +134,13 @@ def test_python_that_lacks_something_is_told_in_one_line(preparation, words):
 def test_port_that_is_taken_is_one_line_and_status_1():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        for command in ([HTTPD], [WSGI, "my_app:application"]):
-            result = run(*command, "--port", port)
-            assert (result.returncode, result.stdout) == (1, "")
-            assert len(result.stderr.splitlines()) == 1
-            assert str(port) in result.stderr
+        commands = ([HTTPD], [WSGI, "my_app:application"])
+        with ThreadPool(len(commands)) as pool:  # together: each waits a while for the port
+            results = pool.map(lambda command: run(*command, "--port", port), commands)
+    for result in results:
+        assert (result.returncode, result.stdout) == (1, "")
+        assert len(result.stderr.splitlines()) == 1
+        assert str(port) in result.stderr
 
 
 @pytest.mark.parametrize("options", [["--host", "192.0.2.1"], ["--host", "no such host"]])

@@ -1,5 +1,6 @@
 """Where bodies go: memory, then a temporary file, never more of the disk than is allowed."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -21,7 +22,10 @@ def upload(size, chunked):
 
 def open_files(server):
     """Return what the server has open that is a file without a name."""
-    links = [os.readlink(entry) for entry in Path(f"/proc/{server.pid}/fd").iterdir()]
+    links = []
+    for entry in Path(f"/proc/{server.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed while we looked
+            links.append(os.readlink(entry))
     return [link for link in links if link.endswith("(deleted)")]
 
 

@@ -325,7 +325,7 @@ def test_work_of_a_thread_is_not_cut_off_because_its_client_has_left(start_threa
     clients = [connect(server), connect(server)]
     for client, name in zip(clients, ("block", "fails_late"), strict=True):
         ask(client, f"/{name}?b")
-    wait_until(lambda: events.of("b") == ["called"], "the call")
+    wait_until(lambda: events.of("b") == ["called", "called"], "the calls")
     for client in clients:
         client.reset()
     server.signal(signal.SIGTERM)
@@ -333,7 +333,7 @@ def test_work_of_a_thread_is_not_cut_off_because_its_client_has_left(start_threa
         server.process.wait(1.5)  # nothing else keeps it
     events.add("go", "b")
     assert server.wait() == 0
-    assert events.of("b") == ["called", "go", "closed"]
+    assert events.of("b") == ["called", "called", "go", "closed"]
     assert any('"GET /fails_late?b" failed after it was given up' in line for line in server.stop())
 
 
