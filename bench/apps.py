@@ -6,6 +6,7 @@ HELLO = b"Hello World\n"
 JSON = b'{"quotes": ["%s"]}' % (b"x" * (10 * 1024 - 16))
 PIECE = b"p" * 1024
 STREAM = PIECE * 100
+MEBIBYTE = PIECE * 1024
 SLOW_PIECE = b"s" * 16384
 SLOW_PIECES = 640  # 10 MiB in all
 
@@ -27,6 +28,10 @@ def stream(environ, start_response):
     """Yield 100 pieces without a Content-Length: the server has to frame them."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     return (PIECE for _ in range(100))
+
+
+def mebibyte(environ, start_response):
+    return answer(start_response, "text/plain", MEBIBYTE)
 
 
 def upload(environ, start_response):
@@ -51,7 +56,8 @@ def slow(environ, start_response):
     return (SLOW_PIECE for _ in range(SLOW_PIECES))
 
 
-ROUTES = {"/json": json, "/stream": stream, "/upload": upload, "/sleep": sleep, "/work": work, "/slow": slow}
+ROUTES = {"/json": json, "/stream": stream, "/mebibyte": mebibyte, "/upload": upload, "/sleep": sleep, "/work": work}
+ROUTES["/slow"] = slow
 
 
 def application(environ, start_response):

@@ -20,7 +20,7 @@ from measure import Failed, NotOffered, check, costed, warm_up
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 LARGE = 256 * MIB
-SIZES = {"1k.txt": KIB, "100k.txt": 100 * KIB}
+SIZES = {"1k.txt": KIB, "100k.txt": 100 * KIB, "1m.txt": MIB}
 IDLE = (100, 1000, 10000)
 # With Host, which wrk adds, nine fields and a cookie.
 BROWSER = {
@@ -69,12 +69,12 @@ class Trial:
 # --- requests/s and what they cost -----------------------------------------------------------------------------
 
 
-def keep_alive(path, body, connections=64, post=0, method="GET", headers=None, many=0, threads=0):
+def keep_alive(path, body, connections=64, post=0, method="GET", headers=None, many=0, **options):
     """Many requests over few connections: the answer to *path* is *body*. With *many*, as so many clients."""
     send = b"u" * post if post else None
 
     def run(trial):
-        with trial.launch(threads=threads) as running:
+        with trial.launch(**options) as running:
             check(running, path, body, method=method, headers=headers, send=send)
             warm_up(running, path if not post else "/hello")
             load = functools.partial(measure.wrk, headers=headers, post=post, clients=many)
@@ -297,6 +297,7 @@ IDLE_FIGURES = [
 START_FIGURES = [Figure("start", "ms", 0)]
 BOTH = frozenset({"floor", "log"})
 ONLY_FLOOR = frozenset({"floor"})
+TLS = frozenset({"tls"})
 
 CASES = [
     Case(
@@ -354,6 +355,22 @@ CASES = [
     Case(
         "idle-files", "10,000 idle connections, 8 busy, file of 1 KiB", "files", idle, IDLE_FIGURES, ONLY_FLOOR,
         quick=False,
+    ),
+    Case(
+        "tls-hello", "WSGI hello over TLS, keep-alive, 64 connections", "wsgi",
+        keep_alive("/hello", apps.HELLO, tls=True), load_figures(), TLS, quick=False,
+    ),
+    Case(
+        "tls-1m", "WSGI, 1 MiB over TLS, 8 connections", "wsgi",
+        keep_alive("/mebibyte", apps.MEBIBYTE, connections=8, tls=True), load_figures(3), TLS, quick=False,
+    ),
+    Case(
+        "tls-file-1k", "file of 1 KiB over TLS, keep-alive", "files",
+        keep_alive("/1k.txt", file_bytes(KIB), tls=True), load_figures(), TLS, quick=False,
+    ),
+    Case(
+        "tls-file-1m", "file of 1 MiB over TLS, 8 connections", "files",
+        keep_alive("/1m.txt", file_bytes(MIB), connections=8, tls=True), load_figures(3), TLS, quick=False,
     ),
     Case(
         "slow-readers", "200 slow readers of a generated 10 MiB", "wsgi", slow_readers,

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import tempfile
@@ -26,6 +27,7 @@ ENVIRONMENT = {"PYTHONPATH": str(servers.BENCH), "PYTHONWARNINGS": "ignore", "PY
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 START_TIMEOUT = 15.0  # seconds until the first 200
+TRUSTING = ssl._create_unverified_context()  # of a certificate that nobody vouches for
 
 
 class Failed(Exception):
@@ -81,12 +83,15 @@ def kill(session):
 class Running:
     """A server that has answered its first request; *seconds_to_start* from its start to that."""
 
-    def __init__(self, server, port, session, seconds_to_start):
-        self.server, self.port, self.session = server, port, session
+    def __init__(self, server, port, session, seconds_to_start, tls):
+        self.server, self.port, self.session, self.tls = server, port, session, tls
         self.seconds_to_start = seconds_to_start
 
     def path(self, path):
         return self.server.prefix + path
+
+    def url(self, path):
+        return f"http{'s' * self.tls}://127.0.0.1:{self.port}{self.path(path)}"
 
     def cpu(self):
         return sum(cpu_seconds(self.session).values())
@@ -98,11 +103,17 @@ class Running:
         return memory(self.session)[1]
 
     def connect(self, timeout=5.0):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        return connection_to(self.port, self.tls, timeout)
+
+
+def connection_to(port, tls, timeout):
+    if tls:
+        return http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=TRUSTING)
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
 
 
 @contextlib.contextmanager
-def launch(server, root, first_path, workers=1, threads=0, cores=(SERVER_CORE,)):
+def launch(server, root, first_path, workers=1, threads=0, cores=(SERVER_CORE,), tls=False):
     """Run *server* on *cores* for the length of a with block.
 
     Raise NotOffered where it has no workers or threads to ask for, Failed when it does not answer in time.
@@ -110,7 +121,9 @@ def launch(server, root, first_path, workers=1, threads=0, cores=(SERVER_CORE,))
     if (workers > 1 and not server.workers) or (threads and not server.threads):
         raise NotOffered("one process only" if workers > 1 else "no choice of threads")
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-        start = servers.Start(free_port(), workers, threads, root, Path(scratch))
+        start = servers.Start(free_port(), workers, threads, root, Path(scratch), tls)
+        if tls:
+            servers.make_certificate(start.scratch)
         command = list(map(str, server.command(start)))
         with open(Path(scratch, "output"), "w+b") as output:
             started = time.perf_counter()
@@ -125,8 +138,8 @@ def launch(server, root, first_path, workers=1, threads=0, cores=(SERVER_CORE,))
                 preexec_fn=lambda: os.sched_setaffinity(0, cores),
             )
             try:
-                wait_until_it_answers(process, start.port, server.prefix + first_path, output)
-                yield Running(server, start.port, process.pid, time.perf_counter() - started)
+                wait_until_it_answers(process, start, server.prefix + first_path, output)
+                yield Running(server, start.port, process.pid, time.perf_counter() - started, tls)
             finally:
                 kill(process.pid)
                 process.wait()
@@ -138,13 +151,13 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def wait_until_it_answers(process, port, path, output):
+def wait_until_it_answers(process, start, path, output):
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise Failed(f"did not start: {last_words(output)}")
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_TIMEOUT)
+            connection = connection_to(start.port, start.tls, START_TIMEOUT)
             with contextlib.closing(connection):
                 connection.request("GET", path)
                 status = connection.getresponse().status
@@ -197,7 +210,7 @@ def wrk(running, path, connections, seconds, size, headers=None, post=0, clients
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "-s", servers.BENCH / "wrk.lua"]
     for name, value in (headers or {}).items():
         command += ["-H", f"{name}: {value}"]
-    command += [f"http://127.0.0.1:{running.port}{running.path(path)}", "--", str(post), str(clients)]
+    command += [running.url(path), "--", str(post), str(clients)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
     found = re.search(r"^SUMMARY (.*)$", result.stdout, re.MULTILINE)
     if not found:
@@ -217,7 +230,7 @@ def wrk(running, path, connections, seconds, size, headers=None, post=0, clients
 def ab(running, path, connections, seconds):
     """Load with a connection each; return {"requests", "seconds"}."""
     command = ["ab", "-q", "-r", "-c", str(connections), "-t", str(seconds), "-n", "200000", "-s", "5"]
-    command += [f"http://127.0.0.1:{running.port}{running.path(path)}"]
+    command += [running.url(path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
     if result.returncode:
         raise Failed(f"ab: {result.stderr.strip().splitlines()[-1:]}")

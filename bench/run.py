@@ -79,7 +79,9 @@ def choose(args, all_cases):
             chosen = goals.takes_part(server, case)
         else:
             chosen = not args.quick or server.name in QUICK_SERVERS[case.kind]
-        return chosen and server.kind == case.kind and (not server.tag or server.tag in case.tags)
+        if server.kind != case.kind or ("tls" in case.tags and not server.tls):
+            return False
+        return chosen and (not server.tag or server.tag in case.tags)
 
     def is_asked_for(case):
         if case_names:

@@ -39,6 +39,11 @@ class Start:
     threads: int
     root: Path
     scratch: Path
+    tls: bool = False  # with the certificate that make_certificate() has put into *scratch*
+
+    def tls_options(self, cert, key):
+        """Return the options of a command line that call the certificate *cert* and its key *key*."""
+        return [cert, self.scratch / "cert.pem", key, self.scratch / "key.pem"] if self.tls else []
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Server:
     command: Callable[[Start], list]
     workers: bool = False  # can share one socket between processes
     threads: bool = False  # can run a blocking application in threads
+    tls: bool = False  # speaks HTTPS, too
     tag: str = ""  # takes part only in cases with this tag, where it is not empty
     prefix: str = ""  # where the document root is mounted
 
@@ -61,6 +67,15 @@ def program(name):
     return shutil.which(name, path=f"{sys.prefix}/bin:{os.environ['PATH']}:/usr/sbin")
 
 
+def make_certificate(folder):
+    """Put a certificate for localhost that nobody vouches for into *folder*."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-subj", "/CN=localhost", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+
 def ours(script, *log):
     def command(start):
         threads = ["--threads", str(start.threads)] if start.threads else []
@@ -68,6 +83,7 @@ def ours(script, *log):
         return [
             sys.executable, CHECKOUT / script, *what, "-w", start.workers, "--port", start.port, *threads,
             *(argument.format(scratch=start.scratch) for argument in log),
+            *start.tls_options("--tls-cert", "--tls-key"),
         ]  # fmt: skip
 
     return command
@@ -90,7 +106,8 @@ def gunicorn(worker_class):
         return [
             program("gunicorn"), "-k", worker_class, "-b", f"127.0.0.1:{start.port}", "-w", start.workers,
             "--threads", start.threads or (4 if worker_class == "gthread" else 1), "--backlog", 1024,
-            "--keep-alive", 60, "--worker-connections", 20000, "--log-level", "error", "apps:application",
+            "--keep-alive", 60, "--worker-connections", 20000, "--log-level", "error",
+            *start.tls_options("--certfile", "--keyfile"), "apps:application",
         ]  # fmt: skip
 
     return command
@@ -144,14 +161,16 @@ http {{
     client_body_temp_path {start.scratch}/body; proxy_temp_path {start.scratch}/proxy;
     fastcgi_temp_path {start.scratch}/fastcgi; uwsgi_temp_path {start.scratch}/uwsgi;
     scgi_temp_path {start.scratch}/scgi;
-    server {{ listen 127.0.0.1:{start.port} backlog=1024; root {start.root}; }}
+    server {{ listen 127.0.0.1:{start.port} backlog=1024{tls}; root {start.root}; }}
 }}
 """
 
 
 def nginx(start):
     configuration = start.scratch / "nginx.conf"
-    configuration.write_text(NGINX.format(start=start))
+    cert, key = start.scratch / "cert.pem", start.scratch / "key.pem"
+    tls = f" ssl; ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {cert}; ssl_certificate_key {key}" if start.tls else ""
+    configuration.write_text(NGINX.format(start=start, tls=tls))
     return [program("nginx"), "-e", "stderr", "-c", configuration]
 
 
@@ -191,27 +210,29 @@ def floor(mode):
 
 
 SERVERS = [
-    Server("asynchttpd", "wsgi", OURS, "async_wsgi.py", ours("async_wsgi.py", *QUIET), workers=True, threads=True),
+    Server(
+        "asynchttpd", "wsgi", OURS, "async_wsgi.py", ours("async_wsgi.py", *QUIET), workers=True, threads=True, tls=True
+    ),
     Server("asynchttpd-log", "wsgi", OURS, "async_wsgi.py", ours("async_wsgi.py", *LOGGING), workers=True, tag="log"),
     Server("floor", "wsgi", FLOOR, "floor.py", floor("hello"), tag="floor"),
     Server("waitress", "wsgi", PYTHON, "waitress", waitress, threads=True),
     Server("cheroot", "wsgi", PYTHON, "cheroot", cheroot, threads=True),
-    Server("gunicorn-sync", "wsgi", PYTHON, "gunicorn", gunicorn("sync"), workers=True),
-    Server("gunicorn-gthread", "wsgi", PYTHON, "gunicorn", gunicorn("gthread"), workers=True, threads=True),
-    Server("gunicorn-gevent", "wsgi", PYTHON, "gevent", gunicorn("gevent"), workers=True),
+    Server("gunicorn-sync", "wsgi", PYTHON, "gunicorn", gunicorn("sync"), workers=True, tls=True),
+    Server("gunicorn-gthread", "wsgi", PYTHON, "gunicorn", gunicorn("gthread"), workers=True, threads=True, tls=True),
+    Server("gunicorn-gevent", "wsgi", PYTHON, "gevent", gunicorn("gevent"), workers=True, tls=True),
     Server("tornado", "wsgi", PYTHON, "tornado", embedded("tornado_wsgi"), workers=True),
     Server("twisted", "wsgi", PYTHON, "twisted", embedded("twisted_wsgi")),
     Server("bjoern", "wsgi", C, "bjoern", embedded("bjoern_wsgi"), workers=True),
     Server("uwsgi", "wsgi", C, "uwsgi", uwsgi, workers=True, threads=True),
     Server("granian", "wsgi", C, "granian", granian, workers=True, threads=True),
-    Server("asynchttpd", "files", OURS, "httpd.py", ours("httpd.py", *QUIET), workers=True),
+    Server("asynchttpd", "files", OURS, "httpd.py", ours("httpd.py", *QUIET), workers=True, tls=True),
     Server("asynchttpd-log", "files", OURS, "httpd.py", ours("httpd.py", *LOGGING), workers=True, tag="log"),
     Server("floor", "files", FLOOR, "floor.py", floor("files"), tag="floor"),
     Server("http.server", "files", PYTHON, "http.server", http_server),
     Server("twisted", "files", PYTHON, "twisted", embedded("twisted_files")),
     Server("tornado", "files", PYTHON, "tornado", embedded("tornado_files"), workers=True),
     Server("aiohttp", "files", PYTHON, "aiohttp", embedded("aiohttp_files")),
-    Server("nginx", "files", C, "nginx", nginx, workers=True),
+    Server("nginx", "files", C, "nginx", nginx, workers=True, tls=True),
     Server("lighttpd", "files", C, "lighttpd", lighttpd, workers=True),
     Server("uwsgi", "files", C, "uwsgi", uwsgi_files, workers=True),
     Server("granian", "files", C, "granian", granian_files, workers=True, prefix="/static"),
