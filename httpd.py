@@ -39,7 +39,7 @@ from asynchttpd.head import Head
 from asynchttpd.http1 import HTTPError
 from asynchttpd.ioloop import asyncore, loop
 from asynchttpd.listener import Listener
-from asynchttpd.producers import Aborted, FileProducer, chunk, close_producer, goes_by_sendfile, release
+from asynchttpd.producers import Aborted, FileProducer, chunk, close_producer, first_piece, goes_by_sendfile, release
 
 log = logging.getLogger("httpd")
 
@@ -85,7 +85,11 @@ class HTTPChannel(Channel):
     """One connection that speaks HTTP: requests come in one after the other, and answers go out in the same order.
 
     Its parent Channel moves the bytes, and shows the states in a picture. This class knows what the bytes mean: where a
-    request begins and ends, what is wrong with it, and whether another may follow.
+    request begins and ends, what is wrong with it, and whether another may follow. Of Channel it calls:
+      wait_for_request(timeout) -- the state is IDLE, and a deadline runs
+      hold_input() -- keep in `early` what has come behind the request, until it is answered
+      initiate_send() -- send what is in `producer_fifo`, as much as the client takes now; the loop sends the rest
+      linger(), close() -- end the connection: read on for a moment so that the answer is not lost, or at once
 
     A child makes the answers. It defines, and this class calls:
       handle_request() -- the request is complete: make its answer; end_response() is called next
@@ -188,18 +192,19 @@ class HTTPChannel(Channel):
         self.body = Body(length, limit, self.spool_limit, self.server.reserve_spool, self.wants_body(self.command))
         self.state, self.deadline = BODY, time.monotonic() + self.body_timeout
         self.ac_in_buffer_size = self.body_buffer_size
-        self.set_terminator(length)  # None: asynchat hands on whatever comes
+        self.set_terminator(length)  # found_terminator() after so many bytes; None: never, the chunks tell their end
         if wants_continue and not self.ac_in_buffer:
             self.producer_fifo.append(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.initiate_send()
 
     def collect_body(self, data):
+        """A piece of the body has come: it buys time, so that the whole may take long, but not a byte a minute."""
         now = time.monotonic()
         self.deadline = min(self.deadline + len(data) / self.body_rate, now + self.body_timeout)
         self.body.add(data)
         decoder = self.body.decoder
         if decoder and decoder.done:
-            self.ac_in_buffer = decoder.rest
+            self.ac_in_buffer = decoder.rest  # what came behind the body
             self.complete_request()
         elif decoder:
             self.early = decoder.rest  # chunks for another turn
@@ -270,7 +275,7 @@ class HTTPChannel(Channel):
             self.unsent.append(b"0\r\n\r\n")
         self.queue_unsent()
         if self.close_connection:
-            self.stop_counting()
+            self.stop_counting()  # the workers share connections by these counts; this one brings no other request
         self.state = SENDING
         # An answer to GET waits for the end of the turn, when all answers leave together (ioloop.py). Others leave at
         # once: if a neighbour's application kills this worker, the client must not repeat a POST. So do answers to
@@ -295,7 +300,7 @@ class HTTPChannel(Channel):
         if not closing:
             self.wait_for_request(self.server.idle_grace if self.server.draining else self.idle_timeout)
         elif self.input_left or self.early or headers is None or http1.keep_alive(version, headers):
-            self.linger()
+            self.linger()  # there is input that we have not read, or may be
         else:
             self.close()  # a client that has asked for this sends nothing more
 
@@ -319,6 +324,7 @@ class HTTPChannel(Channel):
         self.refuse(HTTPError(408, f"{'head' if self.state is HEAD else 'body'} took too long"))
 
     def drain(self, leave_at):
+        """The server stops, at *leave_at* for idle connections: the answer under way is this connection's last."""
         if self.is_idle() and not self.had_answer:
             leave_at = max(leave_at, self.deadline - self.header_timeout + self.server.first_grace)
         Channel.drain(self, leave_at)
@@ -463,11 +469,7 @@ class BaseHTTPRequestHandler(HTTPChannel):
         Except for sendfile(): reading a piece and joining it with the head costs more than a separate send.
         """
         if not self.bodiless and not goes_by_sendfile(producer):
-            try:
-                self.push(producer.more() or b"")
-            except Exception:
-                close_producer(producer)
-                raise
+            self.push(first_piece(producer))
         self.queue_producer(producer)
 
     def queue_producer(self, producer):
@@ -607,12 +609,7 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
 
     def open_path(self, path, or_folder=False):
         """Open the regular file, *or_folder*, at *path*; return its descriptor and its os.fstat(). Raise HTTPError."""
-        try:
-            return files.open_path(path, self.root, self.follow_symlinks, or_folder)
-        except HTTPError as error:
-            if error.status != 503 or not self.server.make_room():  # it was short of descriptors
-                raise
-            return files.open_path(path, self.root, self.follow_symlinks, or_folder)
+        return files.open_path(path, self.root, self.follow_symlinks, or_folder, self.server.make_room)
 
     def redirect_to_folder(self, path):
         """Redirect from a folder without its slash to the one with it, always on this host."""

@@ -62,8 +62,10 @@ def url_normalize(path):
     return "/" + "/".join(segments) + ("/" if is_folder else "")
 
 
-def open_path(path, root, follow_symlinks, or_folder=False):
+def open_path(path, root, follow_symlinks, or_folder=False, make_room=lambda: False):
     """Open the regular file, *or_folder*, at *path*; return its descriptor and os.fstat() of it.
+
+    make_room -- function that frees descriptors when there is none left, and tells whether there were any to free
 
     Raise HTTPError: 404 for anything else, such as a FIFO, and for everything outside the root, which looks exactly
     like a missing file; 403 for files without permission; 503 when there is no descriptor left.
@@ -76,6 +78,8 @@ def open_path(path, root, follow_symlinks, or_folder=False):
         raise HTTPError(403 if inside else 404, "no permission") from error
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
+            if make_room():
+                return open_path(path, root, follow_symlinks, or_folder)
             raise HTTPError(503, "out of descriptors") from error
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO):
             raise HTTPError(404, "no such file") from error

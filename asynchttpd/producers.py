@@ -142,6 +142,15 @@ def chunk(data):
     return b"%x\r\n%b\r\n" % (len(data), data) if data else data
 
 
+def first_piece(producer):
+    """Return the first piece of *producer*, b"" for none; close the producer if that fails, since nobody has it yet."""
+    try:
+        return producer.more() or b""
+    except Exception:
+        close_producer(producer)
+        raise
+
+
 def close_producer(producer):
     if hasattr(producer, "close"):  # asynchat asks for nothing but more()
         release(producer.close)
