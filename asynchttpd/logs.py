@@ -54,6 +54,11 @@ def reopen():
     _handler.output.reopen()
 
 
+def is_file() -> bool:
+    """Tell whether there is a log besides stderr."""
+    return _handler is not None and _handler.complain_to is not None
+
+
 def descriptor() -> int:
     """Return the descriptor of the log, which never changes, for faulthandler."""
     return _handler.output.fd

@@ -5,6 +5,8 @@ import functools
 import os
 import sys
 
+from asynchttpd import logs
+
 SWITCHES = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False, "": False}
 EPILOG = """You can also set an option in the environment (--max-body as ASYNCHTTPD_MAX_BODY, several values on a line
 each), or write arguments to a file, one on a line, and name it as @FILE. The command line wins."""
@@ -79,6 +81,8 @@ def program_name():
 
 
 def fail(status, message):
-    """Exit with *status* and one line on standard error."""
+    """Exit with *status* and one line on standard error; it stands in the log, too, if that is another file."""
     print(f"{program_name()}: {message}", file=sys.stderr)
+    if logs.is_file():
+        logs.log.critical("%s", message)
     sys.exit(status)

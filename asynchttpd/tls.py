@@ -52,24 +52,33 @@ def make_context(cert, key=None, password_file=None):
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION  # so that sending never has to wait for input
     context.set_alpn_protocols(["http/1.1"])
+    password = read_password(password_file) if password_file is not None else None
     try:
-        context.load_cert_chain(cert, key, lambda: read_password(password_file))
+        context.load_cert_chain(cert, key, need_password if password is None else password)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError, and none of them names the file
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        files = f"{cert} and {key}" if key else cert
-        raise Unusable(f"cannot use the certificate in {files}: {reason}") from error
+        files = cert if key is None else f"{cert} and {key}"
+        raise Unusable(f"cannot use the certificate in {files}: {reason(error)}") from error
     return context
 
 
 def read_password(path):
-    """Return the password in the file at *path*; without this function OpenSSL would ask at the terminal."""
-    if path is None:
-        raise Unusable("the private key has a password: say --tls-password-file")
     try:
         with open(path, encoding="utf-8") as file:
             return file.readline().rstrip("\r\n")
     except (OSError, UnicodeError) as error:
-        raise Unusable(f"cannot read the password in {path}: {error}") from error
+        raise Unusable(f"cannot read the password in {path}: {reason(error)}") from error
+
+
+def need_password():
+    """Called for a locked key: OpenSSL would ask at the terminal."""
+    raise Unusable("the private key has a password: say --tls-password-file")
+
+
+def reason(error):
+    """Return what *error* says, without the files and numbers of OpenSSL's own source."""
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "it is not in PEM, or there is no private key"
+    return getattr(error, "strerror", None) or error
 
 
 def encrypted(handler):

@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "ports": set(),
     "prefork": {"child", "companion", "scoreboard", "worker"},
     "producers": {"conditional"},
-    "parser": set(),
+    "parser": {"logs"},
     "pidfile": set(),
     "privileges": set(),
     "proxy": set(),

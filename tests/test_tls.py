@@ -446,6 +446,17 @@ def test_bad_certificate_is_one_line(certificate, tmp_path, fault, check):
     assert str(password if fault == "no password" else cert) in lines[0] or "--tls-password-file" in lines[0]
 
 
+def test_files_that_are_named_are_needed_and_the_log_says_so_too(certificate, tmp_path):
+    cert, key = certificate
+    log = tmp_path / "log"
+    status, lines = refusal(HTTPD, "--tls-cert", "", "--logfile", log)  # such as an unset variable of the shell
+    assert (status, len(lines)) == (1, 1)
+    assert lines[0].partition(": ")[2] in log.read_text()
+    status, lines = refusal(HTTPD, "--tls-cert", cert, "--tls-key", key, "--tls-password-file", tmp_path / "missing")
+    assert (status, len(lines)) == (1, 1)
+    assert "missing" in lines[0]
+
+
 @pytest.mark.parametrize("script", [[HTTPD], [WSGI, "my_app:application"]], ids=["httpd", "async_wsgi"])
 @pytest.mark.parametrize("option", ["--tls-key", "--tls-password-file"])
 def test_key_without_a_certificate_is_wrong_usage(script, option):
