@@ -85,7 +85,10 @@ class HTTPChannel(Channel):
     """One connection that speaks HTTP: requests come in one after the other, and answers go out in the same order.
 
     Its parent Channel moves the bytes, and shows the states in a picture. This class knows what the bytes mean: where a
-    request begins and ends, what is wrong with it, and whether another may follow. Of Channel it calls:
+    request begins and ends, what is wrong with it, and whether another may follow. The states are
+      IDLE -> HEAD -> BODY -> HANDLING -> SENDING -> IDLE, or at the end LINGERING (input is dropped) and CLOSED.
+    Of Channel it uses state, began and deadline (on the clock of time.monotonic()), bytes_sent, had_answer,
+    early (input of later requests), input_left (the client has probably sent more than we have read), and calls:
       wait_for_request(timeout) -- the state is IDLE, and a deadline runs
       hold_input() -- keep in `early` what has come behind the request, until it is answered
       initiate_send() -- send what is in `producer_fifo`, as much as the client takes now; the loop sends the rest
@@ -93,9 +96,10 @@ class HTTPChannel(Channel):
 
     A child makes the answers. It defines, and this class calls:
       handle_request() -- the request is complete: make its answer; end_response() is called next
-      handles(method), wants_body(method) -- are such requests answered, is their body read? Asked before it comes
+      handles(method), wants_body(method) -- are such requests answered, is their body kept? Asked before it comes in
       send_error(code, fields=...) -- make an answer that says what went wrong
     To override: respond(), and the class attributes below.
+    Channel calls queue_emptied(), late(), drain() and closed().
     """
 
     __slots__ = (  # noqa: RUF023
@@ -108,11 +112,11 @@ class HTTPChannel(Channel):
     spool_limit = 512 * 1024  # bytes of a body kept in memory; above it a temporary file
 
     header_timeout = 10.0  # seconds for a whole head, from its first byte (or from connecting)
-    body_timeout = 60.0  # seconds without a byte of a body, or that a body may lag behind body_rate
-    body_rate = 500  # bytes a second; a client that sends faster may not stay silent for longer
+    body_timeout = 60.0  # seconds that a body may take, and be silent; as many bytes as body_rate buy one more
+    body_rate = 500  # bytes a second; but nobody may stay silent for longer than body_timeout
 
-    ac_in_buffer_size = 16384  # bytes a recv; what one client's pipelined requests may cost the others
-    body_buffer_size = 262144  # bytes a recv while a body comes in, which costs little more than copying
+    ac_in_buffer_size = 16384  # bytes a recv; with more, one client's pipelined requests would delay the others
+    body_buffer_size = 262144  # bytes a recv while a body comes in: to take them in is little more than to copy them
 
     def __init__(self, sock, server=None, address=None, map=None):
         Channel.__init__(self, sock, server, address, map)
@@ -122,7 +126,7 @@ class HTTPChannel(Channel):
         self.wait_for_request(self.header_timeout)
 
     def reset_request(self):
-        """Forget everything about one request: on a kept connection the next one may come from somebody else."""
+        """Forget everything about one request: on a kept connection the next may be somebody else's."""
         self.command = self.path = self.request_version = ""
         self.headers = self.body = None  # no headers: no request has been understood
         self.close_connection = False  # after this answer
@@ -131,7 +135,7 @@ class HTTPChannel(Channel):
         self.head_sent = self.bodiless = self.chunked = False
         self.close_delimited = True  # until a head says otherwise
         self.bytes_sent = self.head_size = 0
-        # The rest is set before it is read.
+        # The other attributes are set before they are read.
 
     # A request comes in.
 
@@ -181,7 +185,7 @@ class HTTPChannel(Channel):
         self.began = time.monotonic()
 
     def expect_body(self, length, wants_continue):
-        """Wait for a body of *length* bytes, None if it is chunked; if it is unwanted, refuse it before it has come."""
+        """Wait for a body (*length* in bytes; None: it is chunked). Refuse an unwanted one before it has come."""
         limit = self.max_body or math.inf
         if length is not None and length > limit:
             raise HTTPError(413, f"body of more than {limit} bytes")
@@ -202,26 +206,29 @@ class HTTPChannel(Channel):
         now = time.monotonic()
         self.deadline = min(self.deadline + len(data) / self.body_rate, now + self.body_timeout)
         self.body.add(data)
-        decoder = self.body.decoder
+        decoder = self.body.decoder  # only of a chunked body
         if decoder and decoder.done:
             self.ac_in_buffer = decoder.rest  # what came behind the body
             self.complete_request()
         elif decoder:
-            self.early = decoder.rest  # chunks for another turn
+            self.early = decoder.rest  # of very small chunks: the rest waits for another turn
 
     def complete_request(self):
-        """The request is complete: set aside what came behind it, and respond."""
+        """The request is complete: set aside (in `early`) what came behind it, and respond."""
         self.hold_input()
         self.respond()
 
     # The request is handled.
 
     def respond(self):
-        """Make the answer and send it. A child may do so later: as long as the state is HANDLING nothing is read."""
+        """Make the answer and send it.
+
+        A child that answers later overrides this, and calls end_response() then. Until then nothing is read.
+        """
         self.state, self.deadline = HANDLING, None
         if self.body:
             self.body.rewind()
-            del self.ac_in_buffer_size  # the class's again
+            del self.ac_in_buffer_size  # back to the class's size
             self.set_terminator(b"\r\n\r\n")
         self.attempt(self.handle_request)
         self.end_response()
@@ -243,7 +250,7 @@ class HTTPChannel(Channel):
                 self.send_error(500)
 
     def refuse(self, error):
-        """Answer a request with *error* before it was read or handled to its end; then close."""
+        """Answer a request that has not been read to its end with *error*; then close."""
         log.debug("%s refused: %s", self.client, error.reason)
         self.state, self.deadline = HANDLING, None
         self.close_connection = self.input_left = True
@@ -251,7 +258,7 @@ class HTTPChannel(Channel):
         if self.request_head.whole().startswith(b"HEAD "):
             self.command = "HEAD"  # the answer to a malformed HEAD has no content, either
         self.request_head.clear()
-        self.send_error(error.status)
+        self.send_error(error.status, fields=error.fields)
         self.end_response()
 
     # The answer goes out.
@@ -265,7 +272,7 @@ class HTTPChannel(Channel):
             self.producer_fifo.append(data)
 
     def end_response(self):
-        """The answer is made: from now on the loop sends it."""
+        """The answer is made: from now on it is sent."""
         if self.state is not HANDLING:
             return  # closed meanwhile
         if self.status is None and not self.unsent and not self.producer_fifo:
@@ -278,8 +285,8 @@ class HTTPChannel(Channel):
             self.stop_counting()  # the workers share connections by these counts; this one brings no other request
         self.state = SENDING
         # An answer to GET waits for the end of the turn, when all answers leave together (ioloop.py). Others leave at
-        # once: if a neighbour's application kills this worker, the client must not repeat a POST. So do answers to
-        # requests behind which another has come: handle_read() goes on with that one only when this answer has left.
+        # once: a client must not have to repeat a POST because another client's request has killed this worker. So do
+        # those behind whose request another has come in: that one is taken up when this answer has left.
         if self.early or self.command != "GET":
             self.initiate_send()
 
@@ -306,7 +313,7 @@ class HTTPChannel(Channel):
 
     def log_request(self, aborted=False):
         """Count and log an answer that has been sent or cut off."""
-        self.server.answers[(self.status or 0) // 100] += 1  # without a status it has sent bytes of its own
+        self.server.answers[(self.status or 0) // 100] += 1  # no status: the handler has sent bytes of its own
         self.server.bytes += self.bytes_sent
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s %s", self.subject, self.status)
@@ -326,7 +333,7 @@ class HTTPChannel(Channel):
     def drain(self, leave_at):
         """The server stops, at *leave_at* for idle connections: the answer under way is this connection's last."""
         if self.is_idle() and not self.had_answer:
-            leave_at = max(leave_at, self.deadline - self.header_timeout + self.server.first_grace)
+            leave_at = max(leave_at, self.deadline - self.header_timeout + self.server.first_grace)  # from connecting
         Channel.drain(self, leave_at)
         if not self.is_idle() and not self.head_sent:
             self.close_connection = True  # its answer can still say so
@@ -334,7 +341,7 @@ class HTTPChannel(Channel):
     def closed(self, state):
         self.request_head.clear()
         if self.body:
-            release(self.body.close)
+            release(self.body.close)  # logs what goes wrong: closing must go on
         if state is SENDING or (state is HANDLING and self.head_sent):
             self.log_request(aborted=True)
 
@@ -354,7 +361,7 @@ class BaseHTTPRequestHandler(HTTPChannel):
 
     A do_* method finds `command`, `path`, `headers` and `rfile` (the whole body). It answers with send_response,
     send_header, end_headers, then `wfile.write(bytes)`, push(bytes) or push_with_producer(producer). If it sends no
-    Content-Length, the body is chunked.
+    Content-Length, the body is chunked or, for HTTP/1.0, ends with the connection.
     """
 
     __slots__ = ()
@@ -378,14 +385,14 @@ class BaseHTTPRequestHandler(HTTPChannel):
         return hasattr(self, "do_" + method)
 
     def wants_body(self, method):
-        """Tell whether the body of such a request is read; if not, it is not kept."""
+        """Tell whether the body of such a request is kept; if not, it is received and dropped."""
         return True
 
     def allowed_methods(self):
         return ", ".join(name.removeprefix("do_") for name in dir(self) if name.startswith("do_"))
 
     def send_error(self, code, message=None, fields=None):
-        """Answer with status *code*, its page and more *fields* (a dict) in place of what was made so far."""
+        """Answer with status *code*, a page that explains it, and more *fields* (a dict); drop what was made so far."""
         if code in self.worth_a_warning:
             logs.warn_seldom(f"answering {code} {self.responses[code][0]}")
         page_fields, page = self.error_page(code)
@@ -398,7 +405,7 @@ class BaseHTTPRequestHandler(HTTPChannel):
         self.send_content(code, fields, page, message)
 
     def send_content(self, code, fields, content=b"", message=None):
-        """Answer with status *code*, *fields* (a dict) and *content*, which is all there."""
+        """Answer with status *code*, *fields* (a dict) and *content*, the whole body."""
         self.send_response(code, message)
         for name, value in fields.items():
             self.send_header(name, value)
@@ -427,7 +434,8 @@ class BaseHTTPRequestHandler(HTTPChannel):
     def send_length(self, length):
         """Add Content-Length to the head; *length* in bytes."""
         self.length = length
-        self.head.append(f"Content-Length: {length}")
+        if self.status != 204:  # which must not have it (RFC 9110 §8.6)
+            self.head.append(f"Content-Length: {length}")
 
     def end_headers(self):
         """Decide how the body is framed (RFC 9112 §6) and queue the head; it leaves with the body's first bytes."""
@@ -466,7 +474,7 @@ class BaseHTTPRequestHandler(HTTPChannel):
     def push_with_producer(self, producer):
         """Queue a producer, whose more() makes the rest of the body. Its first piece travels with the head.
 
-        Except for sendfile(): reading a piece and joining it with the head costs more than a separate send.
+        A file that goes by sendfile() has no such piece: reading and joining it would cost more than a separate send.
         """
         if not self.bodiless and not goes_by_sendfile(producer):
             self.push(first_piece(producer))
@@ -489,14 +497,15 @@ class BaseHTTPRequestHandler(HTTPChannel):
     def error_page(self, code):
         """Return (fields, page) for an error, in the form that the client accepts."""
         accepted = self.headers and self.headers.exact("accept")
-        return errorpage.answer(code, *self.responses[code], accepted or "")
+        return errorpage.answer(code, *self.responses.get(code, ("Error", "")), accepted or "")
 
 
 class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
     """Answers GET and HEAD with the files of a folder.
 
-    For callers: AsyncHTTPRequestHandler(sock) in a map of asyncore; AsyncServer does that.
-    To override: do_<METHOD>, handle_request, send_head, translate_path, push_with_producer, and the class attributes.
+    AsyncServer makes one for each connection. AsyncHTTPRequestHandler(sock) alone works, too, in any map of asyncore.
+    To override: do_<METHOD>, send_head, translate_path, push_with_producer, and the class attributes; handle_request
+    together with handles.
     """
 
     __slots__ = ()
@@ -520,8 +529,8 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
         self.do_GET()  # nothing but the head is queued
 
     def wants_body(self, method):
-        """Tell whether the body of such a request is read; our own methods do not read it, so it is not kept."""
-        return getattr(type(self), "do_" + method) not in (
+        """Tell whether the body of such a request is kept; our own methods do not read it."""
+        return getattr(type(self), "do_" + method, None) not in (
             AsyncHTTPRequestHandler.do_GET, AsyncHTTPRequestHandler.do_HEAD, AsyncHTTPRequestHandler.do_OPTIONS,
         )  # fmt: skip
 
@@ -548,7 +557,7 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
     def send_file_head(self, fd, facts, path, coding):
         """Answer with the open file *fd*, as the request's conditional fields and Range ask; return as send_head()."""
         type_fields = files.type_fields(path.rpartition("/")[2], coding, self.content_types)
-        if not facts.st_blocks and not files.is_sized(fd, facts.st_size):
+        if not facts.st_blocks and not files.is_sized(fd, facts.st_size):  # such as those of /proc
             return self.send_unsized(fd, type_fields)
         now = time.time()
         etag, mtime = files.validators(facts, coding, now)
@@ -593,7 +602,7 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
         return None
 
     def send_unsized(self, fd, type_fields):
-        """Send the head for a file whose length only reading shows, without validators; return its producer."""
+        """Send the head for a file whose length only reading it can tell; return its producer. It has no validators."""
         self.send_response(200)
         self.head.append("Cache-Control: no-store\r\nX-Content-Type-Options: nosniff")
         self.head.append(type_fields)
@@ -601,9 +610,9 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
         return FileProducer(open(fd, "rb", buffering=0), self.chunk_size)
 
     def translate_path(self, path):
-        """Return the file system path for the target *path*; that of a folder ends in "/". Raise HTTPError 404."""
+        """Return the file system path for the target *path*; it ends in "/" if that does. Raise HTTPError 404."""
         path = files.url_path(path)
-        if not self.hidden and "/." in "/" + path.removeprefix("/.well-known/"):
+        if not self.hidden and "/." in "/" + path.removeprefix("/.well-known/"):  # which is public (RFC 8615)
             raise HTTPError(404, "hidden file")
         return self.root + path
 
@@ -633,7 +642,7 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
         self.send_content(200, *listing.answer(files.url_path(self.path), page, self.headers.get("accept", "")))
 
     def error_page(self, code):
-        """Return (fields, page) for an error: the root's own 404.html, else as any other."""
+        """Return (fields, page) for an error: the site's own 404.html, if there is one."""
         if code == 404:
             try:
                 fd, _ = self.open_path(self.root + "/404.html")
@@ -657,6 +666,6 @@ def run(args=None, server_class=AsyncServer, handler=AsyncHTTPRequestHandler, bo
 
 
 if __name__ == "__main__":
-    if sys.path[0] == values.current_folder():  # with `python -m httpd`
+    if sys.path[0] == values.current_folder():  # with `python -m httpd`, or started in this folder
         del sys.path[0]  # what is served there, such as a tempfile.py, is not ours to import
     run()

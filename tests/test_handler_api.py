@@ -143,6 +143,9 @@ class Example(httpd.AsyncHTTPRequestHandler):
         if self.path == "/teapot":
             self.send_error(418, "Short and stout")
             return
+        if self.path == "/unknown":
+            self.send_error(499)
+            return
         body = f"{self.command} {self.path} {self.request_version} {self.headers['X-Name']}".encode()
         self.send_response(200, "Fine")
         self.send_header("Content-Type", "text/plain")
@@ -157,6 +160,18 @@ class Example(httpd.AsyncHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.send_header("X-Got", body.decode())
         self.end_headers()
+
+    def do_DELETE(self):
+        self.send_content(204, {})
+
+    def handles(self, method):
+        return method == "PROPFIND" or super().handles(method)
+
+    def handle_request(self):
+        if self.command == "PROPFIND":
+            self.send_content(207, {}, self.rfile.read())
+        else:
+            super().handle_request()
 
 
 @pytest.fixture
@@ -213,7 +228,7 @@ def test_put_of_a_subclass_works_as_with_http_server(turn):
 
 
 def test_method_without_a_do_method_is_405_and_says_what_there_is(turn):
-    answer = turn(Example)(b"DELETE /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    answer = turn(Example)(b"PATCH /x HTTP/1.1\r\nHost: a\r\n\r\n")
     assert answer.status == 405
     assert {"GET", "PUT"} <= set(answer.fields["allow"].split(", "))
 
@@ -224,6 +239,17 @@ def test_send_error_answers_in_plain_text_and_closes_nothing_needlessly(turn):
     assert (answer.status, answer.fields["content-type"]) == (404, "text/plain")
     assert b"404" in answer.body
     assert ask(b"GET /teapot HTTP/1.1\r\nHost: a\r\n\r\n").status == 418
+    assert ask(b"GET /unknown HTTP/1.1\r\nHost: a\r\n\r\n").status == 499
+
+
+def test_answer_without_content_has_no_length(turn):
+    answer = turn(Example)(b"DELETE /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (answer.status, "content-length" in answer.fields) == (204, False)
+
+
+def test_methods_that_have_no_do_method_may_have_a_body(turn):
+    answer = turn(Example)(b"PROPFIND /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+    assert (answer.status, answer.body) == (207, b"hello")
 
 
 def test_send_header_refuses_what_would_break_the_head_apart(turn):
