@@ -32,6 +32,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             program_name(), None, description, EPILOG, formatter_class=formatter, fromfile_prefix_chars="@"
         )
+        self.register("type", None, some_text)
 
     def parse_args(self, args=None, namespace=None):
         self.take_environment(os.environ)
@@ -51,6 +52,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (try --help)\n")
 
 
+def some_text(text):
+    """The type of options that have no other. Without it --user "$NAME" would leave us root where NAME is not set."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
+    return text
+
+
 def variable_of(action):
     """Return the name of an option in the environment, "" for arguments that have none."""
     if not action.option_strings or action.dest in ("help", "version"):
@@ -59,7 +67,7 @@ def variable_of(action):
 
 
 def default_of(action, text):
-    convert = action.type or str
+    convert = action.type or some_text
     if isinstance(action, Repeated):
         return [convert(line) for line in text.split("\n") if line]
     if action.nargs == 0:  # a switch

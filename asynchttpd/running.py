@@ -129,8 +129,8 @@ def change_user(args, handler):
 
 def with_tls(handler, args):
     """Return the class of channels that the options ask for: *handler*, or the same with TLS."""
-    if args.tls_cert is None:
-        if args.tls_key is not None or args.tls_password_file is not None:
+    if not args.tls_cert:
+        if args.tls_key or args.tls_password_file:
             fail(2, "--tls-key and --tls-password-file go with --tls-cert")
         return handler
     from asynchttpd import tls
@@ -140,7 +140,7 @@ def with_tls(handler, args):
 
 def load_certificate(handler, args):
     """Let *handler* have the certificate as it is now in its file."""
-    if args.tls_cert is not None:
+    if args.tls_cert:
         from asynchttpd import tls
 
         try:

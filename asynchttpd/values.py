@@ -5,7 +5,7 @@ import os
 import re
 
 from asynchttpd import http1, sockets
-from asynchttpd.parser import fail
+from asynchttpd.parser import fail, some_text
 
 # Fields that -H cannot add: the server decides them for each answer.
 OWN_FIELDS = {
@@ -49,6 +49,7 @@ def positive_seconds(text):
 
 
 def host_name(text):
+    some_text(text)
     if text.count(":") == 1:
         name, _, number = text.partition(":")
         raise argparse.ArgumentTypeError(f"takes no port: say --host {name} --port {number}, or --bind {text}")
@@ -81,10 +82,8 @@ def mode(text):
 
 def size(text):
     """Return the bytes in "1000", "64K", "100M" or "2G"; the letters stand for powers of 1024."""
-    digits, power = text.upper(), 0
-    if digits[-1:] in ("K", "M", "G"):
-        digits, power = digits[:-1], "KMG".index(digits[-1]) + 1
-    return whole_number(digits) * 1024**power
+    power = "KMG".find(text[-1:].upper()) + 1 if text else 0
+    return whole_number(text[:-1] if power else text) * 1024**power
 
 
 def port_number(text):

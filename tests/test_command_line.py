@@ -81,6 +81,25 @@ def test_limit_that_makes_no_sense_is_named_in_one_line(options, capsys):
     assert options[0] in line
 
 
+@pytest.mark.parametrize("variable", [False, True], ids=["option", "environment"])
+def test_each_option_with_a_value_needs_one(variable, capsys, monkeypatch):
+    """An unset variable of the shell must not mean "stay root", or "no TLS"."""
+    with pytest.raises(SystemExit):
+        async_wsgi.parse_args(["--help"])
+    options = re.findall(r"^  (?:-\w \S.*, )?(--[\w-]+) \S", capsys.readouterr().out, re.M)
+    repeated = {"--bind", "--unix", "--type", "--header", "--static", "--trusted-proxy"}
+    assert len(options) > 35
+    for option in sorted(set(options) - (repeated if variable else set())):  # no line is no value
+        name = "ASYNCHTTPD_" + option[2:].replace("-", "_").upper()
+        with monkeypatch.context() as environ, pytest.raises(SystemExit) as stop:
+            if variable:
+                environ.setenv(name, "")
+            async_wsgi.parse_args(["my_app:application", *([] if variable else [f"{option}="])])
+        assert stop.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert (name if variable else option) in line
+
+
 @pytest.mark.parametrize(
     "options",
     [

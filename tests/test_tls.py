@@ -449,7 +449,7 @@ def test_bad_certificate_is_one_line(certificate, tmp_path, fault, check):
 def test_files_that_are_named_are_needed_and_the_log_says_so_too(certificate, tmp_path):
     cert, key = certificate
     log = tmp_path / "log"
-    status, lines = refusal(HTTPD, "--tls-cert", "", "--logfile", log)  # such as an unset variable of the shell
+    status, lines = refusal(HTTPD, "--tls-cert", tmp_path / "nothing", "--logfile", log)
     assert (status, len(lines)) == (1, 1)
     assert lines[0].partition(": ")[2] in log.read_text()
     status, lines = refusal(HTTPD, "--tls-cert", cert, "--tls-key", key, "--tls-password-file", tmp_path / "missing")
