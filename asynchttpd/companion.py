@@ -16,12 +16,13 @@ log = logging.getLogger("httpd")
 
 
 class Companion:
-    """The process that does *work(row, ready)*, if any. It has nothing to lose, so at the end it is killed.
+    """The process that does *work(row, ready)*, if any. SIGUSR2 tells it to leave; a SIGTERM may be for the workers.
 
     pid -- its number; 0: it does not run
     """
 
     pause = 1.0  # seconds from one start to the next
+    patience = 1.0  # seconds to leave in; then it is killed, since nobody loses anything by that
 
     def __init__(self, work=None):
         self.work, self.pid, self.start_at = work, 0, 0.0
@@ -47,6 +48,11 @@ class Companion:
             os.kill(self.pid, number)
 
     def end(self):
+        """End the process, and return when it has ended."""
         if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+            os.kill(self.pid, signal.SIGUSR2)
+            kill_at = time.monotonic() + self.patience
+            while not os.waitpid(self.pid, os.WNOHANG)[0]:
+                if time.monotonic() > kill_at:
+                    os.kill(self.pid, signal.SIGKILL)
+                time.sleep(0.01)

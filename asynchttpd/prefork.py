@@ -151,9 +151,10 @@ class Master:
             self.signal_workers(signal.SIGUSR1)
             self.companion.signal(signal.SIGUSR1)
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
-            self.count = max(1, self.count + (1 if number == signal.SIGTTIN else -1))
+            wanted = self.count + (1 if number == signal.SIGTTIN else -1)
+            self.count = min(max(1, wanted), scoreboard.MOST_WORKERS)
             log.info("workers from now on: %d", self.count)
-        elif number in UNUSED:
+        elif number in UNUSED and signal.getsignal(number) is not signal.SIG_IGN:
             log.info("%s means nothing here: ignored", signal.Signals(number).name)
             signal.signal(number, signal.SIG_IGN)  # log it once: a terminal sends WINCH whenever it is resized
 

@@ -89,17 +89,23 @@ def open_status(args, board, server_class, handler):
 
 
 def show_status(status_server, server, handler, row, ready):
-    """The life of the process that shows what the workers do: it ends by a signal."""
+    """The life of the process that shows what the workers do, until the master tells it to leave or has been killed."""
     server.close()  # as long as anybody holds a copy, clients join the queue
     event_map = status_server._map
     signal.signal(signal.SIGUSR1, lambda *_: event_map.call_soon(lambda: reopen_logs(handler)))
     parent, status_server.row = os.getppid(), row
+
+    def leave():
+        event_map.call_soon(lambda: [channel.close() for channel in list(event_map.values())])
+
     # A SIGTERM to the whole group is not for us: /health has to say what the others do. Ours comes from our own
     # thread when the master has been killed (worker.py).
-    signal.signal(signal.SIGTERM, lambda *_: os.getppid() != parent and os._exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: os.getppid() != parent and leave())
+    signal.signal(signal.SIGUSR2, lambda *_: leave())
     event_map.every_second += [status_server.report, status_server.handler.tick, logs.tell_kept_back]
     ready()
     status_server.serve_forever()
+    logs.tell_kept_back(all=True)
 
 
 def check(args, server_class, handler, boot):

@@ -35,6 +35,7 @@ FAILED, KILLED, STALLED, ASKED, RELOADED, TOLD, SURPLUS = range(7)
 # FAILED: exited by itself. KILLED: by a signal. STALLED: its loop stood still. ASKED: to be replaced, such as after
 # --max-requests. RELOADED: SIGHUP. TOLD: to leave, by a SIGTERM that was not the master's. SURPLUS: fewer are wanted.
 REMEMBERED = 12  # events
+MOST_WORKERS = 1000  # that may be wanted; there are more while some of them leave
 
 
 class Board:

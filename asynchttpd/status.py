@@ -9,7 +9,7 @@ import json
 import time
 
 from asynchttpd import scoreboard, statuspage
-from asynchttpd.scoreboard import RETIRING, SERVING, STATE, TURNED
+from asynchttpd.scoreboard import LEAVING, RETIRING, SERVING, STATE, TURNED
 
 HISTORY = 120  # seconds that the page's line goes back
 HUNG_AFTER = 3.0  # seconds after which a loop that has not turned does not serve
@@ -33,7 +33,7 @@ def is_healthy(board, now: float) -> bool:
 
 
 def worker_state(row, now: float) -> str:
-    if row[STATE] in (SERVING, RETIRING) and not is_turning(row, now):
+    if row[STATE] in (SERVING, RETIRING, LEAVING) and not is_turning(row, now):
         return "hung"
     return WORKER_STATES[row[STATE]]
 

@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 
-from asynchttpd import http1, sockets
+from asynchttpd import http1, scoreboard, sockets
 from asynchttpd.parser import fail, some_text
 
 # Fields that -H cannot add: the server decides them for each answer.
@@ -93,7 +93,7 @@ def port_number(text):
 
 
 def worker_count(text):
-    if not 0 < whole_number(text) <= 1000:
+    if not 0 < whole_number(text) <= scoreboard.MOST_WORKERS:
         raise argparse.ArgumentTypeError(f"not a number of workers: {text!r}")
     return int(text)
 

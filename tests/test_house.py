@@ -55,7 +55,7 @@ MAY_IMPORT = {
     "tls": {"channel", "producers"},
     "worker": {"scoreboard"},
 }
-MAY_IMPORT["values"] = {"http1", "loading", "parser", "sockets"}
+MAY_IMPORT["values"] = {"http1", "loading", "parser", "scoreboard", "sockets"}
 MAY_IMPORT["command_line"] = {"__version__", "accesslog", "parser", "values"}
 MAY_IMPORT["running"] = set(MAY_IMPORT)
 

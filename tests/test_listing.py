@@ -109,6 +109,18 @@ def test_names_cannot_turn_the_direction_of_what_follows():
     assert list(shown("/", [entry(hebrew.encode())]).links.values()) == [hebrew]
 
 
+@pytest.mark.parametrize(
+    ("code", "seen"),
+    [
+        (0x01, 0x2401), (0x1F, 0x241F), (0x20, 0x20), (0x7E, 0x7E), (0x7F, 0x2421), (0x80, 0xFFFD), (0x9F, 0xFFFD),
+        (0xA0, 0xA0), (0x2029, 0x2029), (0x202A, 0xFFFD), (0x202E, 0xFFFD), (0x202F, 0x202F), (0x2065, 0x2065),
+        (0x2066, 0xFFFD), (0x2069, 0xFFFD), (0x206A, 0x206A),
+    ],
+)  # fmt: skip
+def test_a_character_that_has_no_picture_gets_one(code, seen):
+    assert list(shown("/", [entry(f"a{chr(code)}b".encode())]).links.values()) == [f"a{chr(seen)}b"]
+
+
 def test_the_way_up_is_there_except_at_the_top():
     assert "../" in shown("/a/", []).links
     assert shown("/", []).links == {}

@@ -216,7 +216,7 @@ import os, resource, signal, sys, time
 sys.path.insert(0, sys.argv[1])
 import logging
 from asynchttpd import prefork, scoreboard
-logging.basicConfig()
+logging.basicConfig(level="INFO")
 if os.getuid() == 0:
     os.setuid(54321)  # root is not bound by the limit
 soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
@@ -229,10 +229,12 @@ def work(row, ready):
         time.sleep(1)
 
 def lift():
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGUSR2)  # the master reads both at once
     resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
 
 resource.setrlimit(resource.RLIMIT_NPROC, (1 if os.getuid() != 54321 else 0, hard))
-master = prefork.Master(work, 2, scoreboard.Board(), lambda: None, lift)
+master = prefork.Master(work, int(sys.argv[2]), scoreboard.Board(), lambda: None, lift)
 master.catch_signals()
 print("http://127.0.0.1:1/", flush=True)
 sys.exit(master.run())
@@ -246,15 +248,25 @@ def run(tmp_path):
 
 
 def test_fork_that_fails_is_tried_again(run):
-    server = run([sys.executable, "-c", FORKS, str(ROOT)]).wait_started()
+    server = run([sys.executable, "-c", FORKS, str(ROOT), "2"]).wait_started()
     wait_logged(server, "cannot fork: Resource temporarily unavailable")
     cpu = server.cpu_seconds()
     time.sleep(0.3)
     assert server.cpu_seconds() - cpu < 0.1, "it spins"
     server.signal(signal.SIGUSR1)
     wait_until(lambda: len(lines_with(server, "serving")) == 2, "recovery")
+    assert len(lines_with(server, "SIGUSR2 means nothing here")) == 1
     server.stop()
     assert server.wait() == 0
+
+
+def test_number_of_workers_has_a_limit(run):
+    """Here none can be started: a thousand are too many for a test."""
+    server = run([sys.executable, "-c", FORKS, str(ROOT), "999"]).wait_started()
+    for count in (1, 2):
+        server.signal(signal.SIGTTIN)
+        wait_until(lambda count=count: len(lines_with(server, "from now on: 1000")) == count, "word of the number")
+    server.stop()
 
 
 def test_master_without_descriptors_tries_again(start_app, connect):
@@ -673,7 +685,7 @@ LIMITED = (
 
 
 def test_fork_that_fails_in_a_reload_is_tried_again(run):
-    server = run([sys.executable, "-c", LIMITED, str(ROOT)]).wait_started()
+    server = run([sys.executable, "-c", LIMITED, str(ROOT), "2"]).wait_started()
     wait_until(lambda: len(lines_with(server, "serving")) == 2, "start of two workers")
     before = set(server.workers())
     server.signal(signal.SIGUSR1)  # no forks any more
