@@ -369,6 +369,8 @@ def parse_args(arguments=None):
     args = parser.parse_args(arguments)
     if args.reload and args.workers > 1:
         parser.error("--reload goes with one worker")
+    if args.request_timeout and not args.threads:
+        parser.error("--request-timeout goes with --threads")
     return args
 
 

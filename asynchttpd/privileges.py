@@ -20,14 +20,18 @@ def find(user: str | None, group: str | None) -> tuple[int, int]:
         gid = lookup(group, grp.getgrnam, grp.getgrgid, "group").gr_gid
     else:
         gid = account.pw_gid if account else os.getgid()
-    if uid == 0 or gid == 0:
-        raise Refused(f"{'user' if uid == 0 else 'group'} {user or group} is root's: nothing would be gained")
+    if uid == 0:
+        raise Refused(
+            f"--user {user} is root: nothing would be gained" if user else "--group without --user stays root"
+        )
+    if gid == 0:
+        raise Refused(f"group {group or gid} is root's: nothing would be gained")
     return uid, gid
 
 
 def lookup(text, by_name, by_number, kind):
     try:
-        return by_number(int(text)) if text.isdigit() else by_name(text)
+        return by_number(int(text)) if text.isdecimal() else by_name(text)
     except (KeyError, OverflowError) as error:
         raise Refused(f"no such {kind}: {text!r}") from error
 

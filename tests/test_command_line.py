@@ -103,7 +103,7 @@ def test_each_option_with_a_value_needs_one(variable, capsys, monkeypatch):
 @pytest.mark.parametrize(
     "options",
     [
-        ["--reload", "-w", "2"],
+        ["--reload", "-w", "2"], ["--request-timeout", "5"],
         ["--script-name", "app"], ["--script-name", "/"], ["--script-name", "/a b"],
         ["--static", "/static"], ["--static", "static=www"], ["--static", "/static=no-such-folder"],
         ["--trusted-proxy", "localhost"], ["--trusted-proxy", "10.0.0.1/8"],

@@ -259,9 +259,15 @@ def test_port_of_a_living_server_is_not_waited_for_and_its_owner_named(start):
 # Users.
 
 
-@pytest.mark.parametrize(("user", "group"), [("nosuchuser", None), (None, "nosuchgroup"), ("0", None), (None, "0")])
-def test_user_that_cannot_be_taken_is_refused(user, group):
-    with pytest.raises(privileges.Refused):
+@pytest.mark.parametrize(
+    ("user", "group", "named"),
+    [
+        ("nosuchuser", None, "nosuchuser"), ("\u00b2", None, "user"), (None, "nosuchgroup", "nosuchgroup"),
+        ("0", None, "--user"), ("nobody", "0", "group 0"),
+    ],
+)  # fmt: skip
+def test_user_that_cannot_be_taken_is_refused(user, group, named):
+    with pytest.raises(privileges.Refused, match=named):
         privileges.find(user, group)
 
 
