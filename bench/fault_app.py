@@ -44,9 +44,16 @@ def stream(environ, start_response):
 
 
 def large(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(2**26))])
-    for _ in range(2**10):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(2**24))])
+    for _ in range(2**8):
         yield bytes(2**16)
+
+
+def ticks(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    for number in range(20):
+        yield b"%d\n" % number
+        time.sleep(0.05)
 
 
 def medium(environ, start_response):
