@@ -102,6 +102,12 @@ def test_loops_tell_how_busy_they_are(pair):
     assert 1e6 < metrics["resident_memory_bytes", "0"] < 1e9
 
 
+def test_dashboard_shows_what_there_is(pair):
+    text = (ROOT / "deploy" / "grafana.json").read_text()
+    shown = set(re.findall(r"asynchttpd_(\w+)", text))
+    assert shown == {name for name, *_ in pair[1].metrics()}
+
+
 @pytest.mark.parametrize("path", ["/health", "/metrics", "/status.json"])
 def test_head_and_get_only(pair, path):
     _, status = pair
