@@ -255,7 +255,7 @@ class Master:
             child.ready, self.retry_pause = True, self.retry
             if not self.booted:
                 self.booted = True
-                if self.serving:
+                if self.serving and not self.stopping:  # what it would tell about is closed then
                     self.serving()
 
     # Workers that end, or hang.

@@ -814,6 +814,17 @@ def test_stop_of_the_whole_group_starts_nobody_anew(start_teller, boot_time):
     assert [line for line in server.stop() if "in place of" not in line] == []
 
 
+def test_stop_that_is_read_together_with_the_first_readiness(run, tmp_path):
+    stops_master = "import os, signal\nos.kill(os.getppid(), signal.SIGSTOP)\napplication = print\n"
+    (tmp_path / "stops_master.py").write_text(stops_master)
+    server = run(python_command("async_wsgi.py", "--port", 0, "stops_master"), cwd=tmp_path)
+    server.wait_serving(1)
+    server.signal(signal.SIGTERM)
+    server.signal(signal.SIGCONT)
+    assert server.wait() == 0
+    assert server.stop() == []
+
+
 def test_stop_of_the_whole_group_is_known_before_its_first_worker_has_ended(start_teller):
     """However late the master gets the processor: here after all its workers."""
     server = start_teller[0]("-w", 4)
