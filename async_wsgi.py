@@ -345,7 +345,9 @@ def address_variables(sock):
 
 def variables_of(fields):
     """Return {variable: value} for the environ; it is kept with the fields, which several requests may share."""
-    named = {variable_name(name): value for name, value in fields.items()}
+    named = {
+        (remembered_name if len(name) <= http1.SHORT else variable_name)(name): value for name, value in fields.items()
+    }
     named.pop(None, None)
     fields.variables = named
     return named
@@ -361,6 +363,9 @@ def variable_name(field_name):
     if "_" in field_name or field_name == "proxy":
         return None
     return "HTTP_" + field_name.upper().replace("-", "_")
+
+
+remembered_name = functools.lru_cache(maxsize=256)(variable_name)
 
 
 def parse_args(arguments=None):

@@ -134,7 +134,8 @@ def parse_head(head: bytes) -> tuple[str, str, str, Fields]:
 
 def parse_block(block: bytes) -> Fields:
     """Return the fields in a *block* of lines, the CR LF behind the last one left out; raise HTTPError 400 or 431."""
-    if BAD_OCTET.search(block):
+    # No control characters but those of the line ends: counted, since a pattern takes five times as long.
+    if len(block) - len(block.translate(None, CONTROLS)) != 2 * block.count(b"\r\n"):
         raise HTTPError(400, "control character or bare line break in a head")
     fields = parse_fields(block.decode("latin-1").split("\r\n") if block else [])
     host = fields.exact("host")
