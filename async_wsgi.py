@@ -299,7 +299,9 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     def complete(self, job, error):
         if error:
             raise error
-        if job.file:
+        if job.body:
+            self.queue_piece(job.body)
+        elif job.file:
             self.finish_response(job.file)
         elif self.status is None:
             self.queue_piece(b"")

@@ -77,6 +77,7 @@ class Job:
     given_up -- the answer is not needed any more: the client has left, or got 504
     thread -- the identifier of its thread while that is at work, for stack()
     busy_since -- when the application last sent something, or began; None while it waits for the client
+    body -- all of the answer's body, if it is one piece: the loop is woken once for it and the end
     file -- a plain file that the application has returned: the loop sends it
     input -- the body of a request that was given up; the thread may still be reading it, so it is closed at the end
     """
@@ -90,7 +91,7 @@ class Job:
         self.lock = threading.Condition(threading.Lock())
         self.has_room = True  # may the next piece be passed on?
         self.given_up = self.is_named = False
-        self.thread = self.busy_since = self.file = self.input = None
+        self.thread = self.busy_since = self.body = self.file = self.input = None
 
     def run(self):
         self.thread, self.busy_since, error = threading.get_ident(), time.monotonic(), None
@@ -115,7 +116,9 @@ class Job:
                 self.file = result  # for the loop and sendfile()
             else:
                 for piece in self.answer.pieces(result):
-                    if piece:
+                    if piece and self.answer.whole and not self.answer.left:
+                        self.body = piece  # handed over with the end: close() has no work to do after it
+                    elif piece:
                         self.deliver(piece)
                     elif self.given_up:
                         raise GivenUp
