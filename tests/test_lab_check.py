@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,10 @@ VERDICTS = {
     "head_without_end_or_length": "head-without-end",
     "no_such_program": "missing-program",
 }
+# Beside its workers, what only the handout demands: lighttpd serves /page.html/ and a file for POST.
+WRAPPED = {"nginx": {"workers"}, "lighttpd": {"workers", "slash", "methods", "post"}}
 slow = pytest.mark.slow
+JOBS = len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else 2
 
 
 def lab_check(record, *arguments, **environment):
@@ -135,19 +139,34 @@ def lab_check(record, *arguments, **environment):
 
 
 @pytest.fixture(scope="module")
-def check_broken(tmp_path_factory):
-    """Return a function that runs the lab check on a broken server, once for all tests."""
+def check_broken(request, tmp_path_factory):
+    """Return a function that runs the lab check on a broken server, once for all tests.
+
+    What the tests to come will ask for is run first, a few at once: a check mostly waits.
+    """
     folder = tmp_path_factory.mktemp("lab-check")
 
     @functools.cache
     def run(name, *options):
-        if name.startswith("wsgi_"):
-            command = [*WSGI, "--wsgi", f"python tests/broken/{name}.py {{app}} --port {{port}}"]
-        else:
-            command = [*FILES, "--httpd", f"python tests/broken/{name}.py -r {{root}} -w {{workers}} --port {{port}}"]
-        return lab_check(folder / name, *command, *options)
+        return lab_check(folder / name, *command_for(name), *options)
 
+    params = [item.callspec.params for item in request.session.items if "check_broken" in item.fixturenames]
+    names = dict.fromkeys(values["name"] for values in params if "chosen" not in values)
+    if not hasattr(request.config, "workerinput"):  # with pytest-xdist, each worker has its share of them
+        with ThreadPoolExecutor(JOBS) as pool:
+            list(pool.map(run, names))
     return run
+
+
+def command_for(name):
+    """Return the files and options of the lab check that fit the server *name*."""
+    if name == "http.server":
+        return *FILES, "--httpd", "python -m http.server -d {root} {port}"
+    if name in WRAPPED:
+        return *FILES, "--httpd", f"python tests/broken/wrapped.py {name} -r {{root}} -w {{workers}} --port {{port}}"
+    if name.startswith("wsgi_"):
+        return *WSGI, "--wsgi", f"python tests/broken/{name}.py {{app}} --port {{port}}"
+    return *FILES, "--httpd", f"python tests/broken/{name}.py -r {{root}} -w {{workers}} --port {{port}}"
 
 
 def failures(facts):
@@ -165,8 +184,9 @@ def expected(causes):
 
 
 @slow
-def test_plain_solution_passes_every_check(check_broken):
-    facts = check_broken("plain")
+@pytest.mark.parametrize("name", ["plain"])
+def test_plain_solution_passes_every_check(check_broken, name):
+    facts = check_broken(name)
     assert failures(facts) == {}
     assert Counter(fact["outcome"] for fact in facts)["not offered"] == 1  # Last-Modified
 
@@ -215,18 +235,20 @@ def test_first_look_says_once_what_is_wrong_and_nothing_else_is_judged(check_bro
     assert {fact["outcome"] for fact in others} == {"not judged"}
 
 
-def test_exception_is_quoted_with_its_place(check_broken):
+@pytest.mark.parametrize("name", ["ends_at_first_request"])
+def test_exception_is_quoted_with_its_place(check_broken, name):
     line = 1 + (BROKEN / "ends_at_first_request.py").read_text().splitlines().index(
         "        return self.no_such_attribute"
     )
-    first = check_broken("ends_at_first_request")[0]
+    first = check_broken(name)[0]
     assert first["exception"].startswith("AttributeError: ")
     assert first["exception"].endswith(f" (ends_at_first_request.py, line {line})")
 
 
 @slow
-def test_exception_at_the_start_is_quoted(check_broken):
-    exception = check_broken("never_starts")[0]["exception"]
+@pytest.mark.parametrize("name", ["never_starts"])
+def test_exception_at_the_start_is_quoted(check_broken, name):
+    exception = check_broken(name)[0]["exception"]
     assert exception == "ModuleNotFoundError: No module named 'no_such_module' (never_starts.py, line 3)"
 
 
@@ -283,38 +305,27 @@ def test_check_speaks_russian(tmp_path):
 
 
 @slow
-def test_http_server_loses_points_only_for_what_the_lab_demands(tmp_path):
-    facts = lab_check(tmp_path / "record", *FILES, "--httpd", "python -m http.server -d {root} {port}")
+@pytest.mark.parametrize("name", ["http.server"])
+def test_http_server_loses_points_only_for_what_the_lab_demands(check_broken, name):
+    facts = check_broken(name)
     found = failures(facts)
     found.pop("content-type", None)  # it asks the tables of this machine
     assert found.keys() == {"no-index", "methods", "post", "malformed", "queue", "workers"}
     assert {fact["rule"] for fact in facts if fact["outcome"] == "not offered"} == {"keep-alive", "pipelining"}
 
 
-# Beside its workers, what only the handout demands: lighttpd serves /page.html/ and a file for POST.
-WRAPPED = {"nginx": {"workers"}, "lighttpd": {"workers", "slash", "methods", "post"}}
-
-
 @slow
-@pytest.mark.parametrize("program", WRAPPED)
-def test_mature_server_gets_full_points(tmp_path, program):
+@pytest.mark.parametrize("name", WRAPPED)
+def test_mature_server_gets_full_points(check_broken, name):
     """But for the row of the workers, and what only the handout demands."""
-    if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin"):
-        pytest.skip(f"{program} is not installed")
-    command = f"python tests/broken/wrapped.py {program} -r {{root}} -w {{workers}} --port {{port}}"
-    facts = lab_check(tmp_path / "record", *FILES, "--httpd", command)
-    assert failures(facts).keys() <= WRAPPED[program]
+    if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin"):
+        pytest.skip(f"{name} is not installed")
+    assert failures(check_broken(name)).keys() <= WRAPPED[name]
 
 
 @slow
 def test_what_is_not_offered_is_a_failure_where_it_is_required(tmp_path):
-    command = [
-        *FILES,
-        "-k",
-        "kept_connection or http_1_0_keep_alive or pipelined",
-        "--httpd",
-        "python -m http.server -d {root} {port}",
-    ]
+    command = [*command_for("http.server"), "-k", "kept_connection or http_1_0_keep_alive or pipelined"]
     offered = lab_check(tmp_path / "one", *command)
     required = lab_check(tmp_path / "two", *command, "--require", "keep-alive")
     assert {fact["rule"]: fact["outcome"] for fact in offered} == {

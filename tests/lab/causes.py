@@ -5,7 +5,8 @@ request that differs in that one point confirms it; each function returns its ke
 import functools
 import time
 
-from .clients import PATIENCE, Connection, Named, curl, exchange, request, waited_for
+from .clients import Connection, Named, curl, exchange, request
+from .patience import seconds_used
 from .server import CLOSE_WAIT, TIME_ZONE_OFFSET, sockets_in_state, wait_until
 from .site import FILES, LARGE, QUARTER, SECRET, SIXTEENTH
 
@@ -59,7 +60,7 @@ def of_missing_length(server, answer):
 @functools.cache
 def waits_without_length(server):
     """Return whether a client waits for the end of an answer without a length, unless it asks for that end."""
-    if not waited_for(exchange(server, patience=1.5)):
+    if not exchange(server, idle=1.0).waited:
         return False
     closing = exchange(server, "/page.html", "Connection: close")
     return closing.status is not None and not closing.note
@@ -232,6 +233,8 @@ def same_bytes(received, content):
 
 
 def first_difference(received, content):
+    if received == content:
+        return "as the file is"
     same = same_bytes(received, content)
     if same == min(len(received), len(content)):
         return f"right up to byte {same:,}, where it ends" if len(received) <= len(content) else "followed by more"
@@ -259,7 +262,7 @@ def of_cut_file(server, answer, received):
     if promised == str(len(received)):
         quarter = curl(server, f"/{QUARTER}")
         return "reads-first-part" if len(quarter.body) == len(received) < len(FILES[QUARTER]) else None
-    if promised in ("", str(len(FILES[LARGE]))) and not (waited_for(answer) and server.is_computing()):
+    if promised in ("", str(len(FILES[LARGE]))) and not (answer.waited and server.is_computing()):
         return "short-send" if serves(server) else None
     return None
 
@@ -271,7 +274,7 @@ def is_repeated(received, content):
     return again.startswith(b"HTTP/1.") or 0 <= content.find(again) < same  # the head may have been part of the piece
 
 
-def first_byte(server, name, patience=PATIENCE):
+def first_byte(server, name, **limits):
     """Ask for *name* and read no more than the first bytes of its content.
 
     Return whether they came, the seconds until then, and what the server had read by then (None where nobody tells).
@@ -280,7 +283,8 @@ def first_byte(server, name, patience=PATIENCE):
     begun = b""
     with Connection(server, receive_buffer=4096) as client:
         client.send(request(f"/{name}", "Connection: close"))
-        while not begun and client.receive(start + patience):
+        patience = server.patience(**limits)
+        while not begun and client.receive(patience):
             begun = client.received.partition(b"\r\n\r\n")[2]
         seconds, after = time.monotonic() - start, server.bytes_read()
     return bool(begun), seconds, None if None in (before, after) else after - before
@@ -305,9 +309,9 @@ def is_quadratic(server):
 def processor_time(server, name):
     """Return the seconds of processor time until the first byte of *name*: they do not depend on what else runs."""
     server.restart()  # it may still be busy with what was asked before
-    before = sum(server.processor_times().values())
-    first_byte(server, name, patience=6.0)
-    return sum(server.processor_times().values()) - before
+    before = server.processes()
+    first_byte(server, name, work=6.0)
+    return sum(seconds_used(server.processes(), before))
 
 
 # Connections
@@ -320,7 +324,7 @@ def of_second_answer(server, first, second):
     with Connection(server) as client:
         client.send(request())
         client.read()
-        if client.ends(1.0):
+        if client.ends():
             return "promises-keep-alive"
     alone = exchange(server, "/dir/")
     return "fails-at-second-request" if alone.status == 200 and second.status is None else None
@@ -408,6 +412,6 @@ def of_failed_load(server):
     with Connection(server) as client:
         client.send(request("/page.html", "Connection: keep-alive", version="HTTP/1.0"))
         answer = client.read()
-        if "keep-alive" in answer.connection and client.ends(1.0):
+        if "keep-alive" in answer.connection and client.ends():
             return "promises-keep-alive"
     return of_missing_length(server, answer) or of_bytes_after(server)

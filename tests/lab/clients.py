@@ -1,20 +1,20 @@
-"""The clients of the lab check: curl, ab, requests and a raw socket. Each wait and each answer has a bound."""
+"""The clients of the lab check: curl, ab and a raw socket. Each wait and each answer has a bound."""
 
+import os
 import re
+import select
 import shutil
+import signal
 import socket
 import subprocess
-import time
 from contextlib import ExitStack
 from typing import NamedTuple
 
 import pytest
-import requests
-import urllib3
 
+from .patience import IDLE, LOOK
 from .server import HOST, wait_until
 
-PATIENCE = 4.0  # seconds for one answer; on the same machine it takes milliseconds
 LARGEST = 64 * 1024 * 1024  # bytes of one answer; more is not read
 
 
@@ -22,11 +22,12 @@ class Answer:
     """What came back for one request: an answer, a part of one, or nothing.
 
     data -- head and body as received
-    note -- why reading ended before the answer was whole, else ""
+    note   -- why reading ended before the answer was whole, else ""
+    waited -- whether it ended because nothing more came
     """
 
-    def __init__(self, data, note=""):
-        self.data, self.note = data, note
+    def __init__(self, data, note="", waited=False):
+        self.data, self.note, self.waited = data, note, waited
         head, end_of_head, self.body = data.partition(b"\r\n\r\n")
         self.status_line, *lines = head.decode("latin-1").split("\r\n")
         known = re.fullmatch(r"HTTP/1\.[01] (\d{3})( .*)?", self.status_line)
@@ -79,49 +80,39 @@ def curl(server, target, *options):
     It asks for the end of the connection, so that a mistake with keep-alive is seen by the checks of keep-alive only.
     """
     command = [tool("curl", "apt install curl"), "-q", "-sS", "-i", "--path-as-is", "--noproxy", "*"]
-    command += [
-        "-H",
-        "Connection: close",
-        "--max-time",
-        str(PATIENCE),
-        *options,
-        f"http://{HOST}:{server.port}{target}",
-    ]
+    command += ["-H", "Connection: close", *options, f"http://{HOST}:{server.port}{target}"]
+    patience = server.patience()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        data = process.stdout.read(LARGEST)
+        data, waited = printed(process, patience, signal.SIGKILL)
         process.stdout.close()
         note = process.stderr.read().decode("utf-8", "replace").strip()
-    return noted(server, Answer(data, note))
+    return noted(server, Answer(data, f"nothing more {patience}" if waited else note, waited))
 
 
-def waited_for(answer):
-    """Return whether the client has waited for *answer*, or for its end, in vain."""
-    return "timed out" in answer.note or "nothing more" in answer.note
+def printed(process, patience, number):
+    """Return what *process*, a client, prints, and whether *patience* was over first: then it gets signal *number*."""
+    chunks, size, waited = [], 0, False
+    while size < LARGEST:
+        if select.select([process.stdout], [], [], LOOK)[0]:
+            chunk = os.read(process.stdout.fileno(), 1024 * 1024)
+            if not chunk:
+                break
+            chunks.append(chunk)
+            size += len(chunk)
+            patience.renew()
+            over = patience.is_out_of_time()
+        else:
+            over = patience.is_over()
+        if over and not waited:
+            waited = True
+            process.send_signal(number)
+    return b"".join(chunks), waited
 
 
 def noted(server, answer):
     """Return *answer*, and note at the server that it may be hurt, if the answer is not whole."""
     server.may_be_hurt = server.may_be_hurt or bool(answer.note)
     return answer
-
-
-def ask(server, method, target, session=None, **options):
-    """Ask *server* with the requests library, as programs do, and return the Answer."""
-    if session is None:
-        session = requests.Session()
-        session.trust_env = False  # no proxy between us and the server
-        session.headers["Connection"] = "close"  # as curl() does
-    data = b""
-    try:
-        url = f"http://{HOST}:{server.port}{target}"
-        response = session.request(method, url, stream=True, allow_redirects=False, timeout=PATIENCE, **options)
-        head = [f"HTTP/1.1 {response.status_code} {response.reason}"]
-        head += [f"{name}: {value}" for name, value in response.headers.items()]
-        data = "\r\n".join(head).encode("latin-1") + b"\r\n\r\n"
-        data += response.raw.read(LARGEST)
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        return noted(server, Answer(data, f"requests: {error}"[:200]))
-    return Answer(data)
 
 
 def request(target="/page.html", *fields, method="GET", version="HTTP/1.1"):
@@ -131,15 +122,14 @@ def request(target="/page.html", *fields, method="GET", version="HTTP/1.1"):
 class Connection:
     """A raw TCP connection to the server; for what the other clients would smooth over."""
 
-    def __init__(self, server, receive_buffer=None, patience=PATIENCE):
-        self.server, self.patience = server, patience
+    def __init__(self, server, receive_buffer=None):
+        self.server = server
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.settimeout(patience)
-        self.received = b""
-        self.note = ""
+        self.socket.settimeout(IDLE)
+        self.received, self.note, self.waited = b"", "", False
         self.attempt(self.socket.connect, (HOST, server.port))
 
     def __enter__(self):
@@ -149,33 +139,49 @@ class Connection:
         self.socket.close()
 
     def attempt(self, operation, *arguments):
-        """Return what *operation* returns; what went wrong is in self.note, and the next read() reports it."""
+        """Call *operation*; what went wrong is in self.note, and the next read() reports it."""
         try:
-            return operation(*arguments)
+            operation(*arguments)
         except TimeoutError:
-            self.note = self.note or f"nothing more within {self.patience:g} s"
+            self.give_up(f"after {IDLE:g} s")
         except OSError as error:
             self.note = self.note or f"the connection was cut: {error}"
-        return b""
+
+    def give_up(self, when):
+        self.note, self.waited = self.note or f"nothing more {when}", True
 
     def send(self, data):
         self.attempt(self.socket.sendall, data)
 
-    def receive(self, deadline):
-        """Add what arrives to self.received; return False when nothing more will come before *deadline*."""
-        if self.note:
-            return False
-        self.socket.settimeout(max(deadline - time.monotonic(), 0.001))
-        data = self.attempt(self.socket.recv, 65536)
+    def receive(self, patience=None):
+        """Add what arrives to self.received; return False when nothing more will come."""
+        patience = patience or self.server.patience()
+        self.socket.settimeout(LOOK)
+        while not self.note:
+            try:
+                data = self.socket.recv(65536)
+            except TimeoutError:
+                if patience.is_over():
+                    self.give_up(patience)
+            except OSError as error:
+                self.note = f"the connection was cut: {error}"
+            else:
+                return self.has_received(data, patience)
+        return False
+
+    def has_received(self, data, patience):
+        patience.renew()
         self.received += data
         if not data:
-            self.note = self.note or "the connection was closed"
+            self.note = "the connection was closed"
+        elif patience.is_out_of_time():
+            self.give_up(patience)
         return bool(data)
 
-    def read(self, method="GET"):
+    def read(self, method="GET", idle=IDLE):
         """Read one answer to a request with *method*; bytes after it stay for the next read()."""
-        deadline = time.monotonic() + self.patience
-        while b"\r\n\r\n" not in self.received and self.receive(deadline):
+        patience = self.server.patience(idle=idle)
+        while b"\r\n\r\n" not in self.received and self.receive(patience):
             pass
         head_end = self.received.find(b"\r\n\r\n") + 4
         length = Answer(self.received).field("Content-Length")
@@ -188,34 +194,34 @@ class Connection:
         chunks, have = [self.received], len(self.received)
         while have < min(size, LARGEST):
             self.received = b""
-            if not self.receive(deadline):
+            if not self.receive(patience):
                 break
             chunks.append(self.received)
             have += len(self.received)
         data = b"".join(chunks)
         self.received = data[size:]
         closed_as_meant = size == LARGEST and self.note == "the connection was closed"
-        note = "" if len(data) >= size or (data and closed_as_meant) else self.note
-        return noted(self.server, Answer(data[:size], note))
+        whole = len(data) >= size or (data and closed_as_meant)
+        return noted(self.server, Answer(data[:size], "" if whole else self.note, self.waited and not whole))
 
-    def ends(self, patience=2.0):
-        """Return whether the server closes the connection within *patience* seconds."""
-        self.rest(patience)
-        return self.note.startswith("the connection was")
+    def ends(self):
+        """Return whether the server closes the connection, instead of resting."""
+        self.rest(idle=0.8)
+        return bool(self.note) and not self.waited
 
-    def rest(self, patience=0.3):
-        """Return what comes after the answer that has been read, until the connection ends or rests."""
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and self.receive(time.monotonic() + patience):
+    def rest(self, idle=0.3):
+        """Return what comes after the answer that has been read, until the connection ends or the server rests."""
+        patience = self.server.patience(idle=idle)
+        while self.receive(patience):
             pass
         return self.received
 
 
-def exchange(server, target="/page.html", *fields, patience=PATIENCE, **options):
+def exchange(server, target="/page.html", *fields, idle=IDLE, **options):
     """Send one request on a connection of its own, and return the Answer."""
-    with Connection(server, patience=patience) as client:
+    with Connection(server) as client:
         client.send(request(target, *fields, **options))
-        return client.read(options.get("method", "GET"))
+        return client.read(options.get("method", "GET"), idle)
 
 
 def connected_clients(server, count, seconds):
@@ -241,7 +247,7 @@ class ApacheBench:
     """One run of ab against *server*, at most `seconds` long; what it reported, as numbers."""
 
     clients = 100
-    seconds = 4
+    seconds = 3
 
     def __init__(self, server, target, requests_wanted, *options):
         command = [tool("ab", "apt install apache2-utils"), "-q", "-c", str(self.clients)]
@@ -249,12 +255,11 @@ class ApacheBench:
         command += ["-t", str(self.seconds), "-n", str(requests_wanted), "-s", "3", *options]
         command += [f"http://{HOST}:{server.port}{target}"]
         self.command = " ".join(["ab", *command[1:]])
-        limit = self.seconds + 3
-        try:
-            run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=limit)
-            self.text = run.stdout
-        except subprocess.TimeoutExpired as late:
-            self.text = (late.stdout or b"").decode() + f"\nab had not finished after {limit:g} s"
+        # More than the two seconds after which the kernel tries the third time to connect.
+        patience = server.patience(seconds=self.seconds + 3, idle=2.2, work=self.seconds + 3)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            output, late = printed(process, patience, signal.SIGINT)  # ab then says what it has until now
+        self.text = output.decode("utf-8", "replace") + (f"\nab had not finished {patience}" if late else "")
         self.complete = self.number(r"Complete requests:\s+(\d+)")
         self.failed = self.number(r"Failed requests:\s+(\d+)")
         # A server that closes without a word is "complete" to ab, and nothing has "failed".

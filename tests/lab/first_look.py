@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .clients import Connection, exchange, request
+from .patience import IDLE
 from .server import wait_until
 from .site import FILES
 
-PATIENCE = 3.0  # seconds; a dead server is looked at twice, and so is the WSGI server
 PAGE = FILES["page.html"]
 EXPECTED = "200 and the page"
 
@@ -47,12 +47,11 @@ def look_at_application(server):
 
 def two_at_once(server, *targets):
     """Return the answers for two targets, on a connection each: a dead server is waited for once."""
-    with Connection(server, patience=PATIENCE) as first, Connection(server, patience=PATIENCE) as second:
+    with Connection(server) as first, Connection(server) as second:
         for client, target in zip((first, second), targets, strict=True):
             client.send(request(target))
         answer = first.read()
-        second.patience = PATIENCE if answer.status_line else 0.5
-        return answer, second.read()
+        return answer, second.read(idle=IDLE if answer.status_line else 0.3)
 
 
 def unreadable(server, page, other):
@@ -70,7 +69,7 @@ def unreadable(server, page, other):
 
 def never_ends(server, page, target="/page.html"):
     """Return whether the end of *page* cannot be seen, even when the client asks for the end of the connection."""
-    return bool(page.note) and bool(exchange(server, target, "Connection: close", patience=PATIENCE).note)
+    return bool(page.note) and bool(exchange(server, target, "Connection: close").note)
 
 
 def ignores_root(server):

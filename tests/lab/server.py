@@ -12,11 +12,13 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from .patience import Patience, processes_of, seconds_used
 from .quotes import last_exception
 
 HOST = "127.0.0.1"
-START_PATIENCE = 6.0  # seconds until a server must accept connections
-STOP_PATIENCE = 4.0  # seconds until a server must have ended after a signal
+# What a start and a stop may take: seconds in all, and of processor time (patience.py).
+START = {"seconds": 6.0, "work": 4.0}
+STOP = {"seconds": 4.0}
 # Servers run in a time zone that no machine has, so that local time shows: 5 hours and 45 minutes ahead of UTC.
 TIME_ZONE, TIME_ZONE_OFFSET = "LAB-5:45", (5 * 60 + 45) * 60  # seconds
 LISTEN, CLOSE_WAIT = "0A", "08"  # states in /proc/net/tcp
@@ -83,23 +85,6 @@ def sockets_in_state(port, state):
     rows = Path("/proc/net/tcp").read_text().splitlines()[1:] + Path("/proc/net/tcp6").read_text().splitlines()[1:]
     states = [(row.split()[1].rpartition(":")[2], row.split()[3]) for row in rows]
     return states.count((f"{port:04X}", state))
-
-
-def group_members(group):
-    """Return the ids of the living processes (no zombies) of process group *group*."""
-    if not Path("/proc/self/stat").exists():
-        listing = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True).stdout
-        rows = [line.split()[:3] for line in listing.splitlines()]
-        return [int(pid) for pid, pgid, state in rows if int(pgid) == group and state[0] != "Z"]
-    members = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _parent, pgid = entry.read_text().rpartition(")")[2].split()[:3]
-        except OSError:  # ended while we looked
-            continue
-        if int(pgid) == group and state != "Z":
-            members.append(int(entry.parent.name))
-    return members
 
 
 class Output:
@@ -198,14 +183,15 @@ class Server:
         except OSError as error:
             raise StartFailure("does-not-start", f"`{self.command}`: {error}") from error
         self.output, self.mark, self.may_be_hurt = Output(self.process.stdout), 0, False
+        patience = self.patience(**START)
+        patience.wait_until(lambda: self.accepts() or self.process.poll() is not None)
         self.started = time.monotonic()
-        wait_until(lambda: self.accepts() or self.process.poll() is not None, START_PATIENCE)
         if self.process.poll() is not None:
             self.output.reader.join(1)
             text = f"`{self.command}` ended at once with exit status {self.process.returncode}"
             raise StartFailure("does-not-start", text)
         if not self.accepts():
-            text = f"`{self.command}` runs, but nothing listens on {HOST}:{self.port} after {START_PATIENCE:g} s"
+            text = f"`{self.command}` runs, but nothing listens on {HOST}:{self.port} {patience}"
             raise StartFailure("does-not-listen", text)
 
     def accepts(self):
@@ -219,8 +205,12 @@ class Server:
             return False
         return True
 
+    def patience(self, **limits):
+        """Return a Patience that begins now."""
+        return Patience(self.process.pid, **limits)
+
     def age(self):
-        """Return the seconds since it was started."""
+        """Return the seconds since it could be asked."""
         return time.monotonic() - self.started
 
     def exception(self):
@@ -228,7 +218,8 @@ class Server:
         return (self.output and last_exception(self.output.since(self.mark))) or self.quote
 
     def processes(self):
-        return group_members(self.process.pid)
+        """Return {id: Process} of all that run."""
+        return processes_of(self.process.pid)
 
     def bytes_read(self):
         """Return how many bytes all processes have read until now, from files first of all; None if nobody says."""
@@ -242,21 +233,9 @@ class Server:
 
     def is_computing(self, seconds=0.5):
         """Return whether one of the processes goes on and on: it uses the processor, as far as others leave it one."""
-        before = self.processor_times()
+        before = self.processes()
         time.sleep(seconds)  # the span that is measured
-        after = self.processor_times()
-        return any(after.get(pid, 0) - used > seconds / 20 for pid, used in before.items())
-
-    def processor_times(self):
-        """Return {process: seconds of processor time}, its own and the kernel's for it."""
-        times = {}
-        for pid in self.processes():
-            try:
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            times[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime: proc(5)
-        return times
+        return any(used > seconds / 20 for used in seconds_used(self.processes(), before))
 
     def signal_group(self, number):
         try:
@@ -276,7 +255,7 @@ class Server:
         if self.process is None:
             return
         self.signal_group(signal.SIGKILL)
-        wait_until(self.has_ended, STOP_PATIENCE)
+        wait_until(self.has_ended, STOP["seconds"])
         self.output.reader.join(1)
         self.quote, self.mark = self.exception(), self.output.printed
         self.process = None

@@ -1,4 +1,4 @@
-"""The files of a document root, as curl and the requests library get them."""
+"""The files of a document root, as curl gets them."""
 
 import calendar
 import email.utils
@@ -9,7 +9,7 @@ import time
 import pytest
 
 from . import causes
-from .clients import Connection, ask, check, curl, request
+from .clients import Connection, check, curl, request
 from .server import wait_until
 from .site import FILES, IMAGES, LARGE, SECRET
 
@@ -199,7 +199,7 @@ TYPES = {
 @rule("content-type")
 @pytest.mark.parametrize("name", TYPES)
 def test_content_type_follows_the_file_name(httpd, name):
-    answer = ask(httpd, "GET", f"/{name}")
+    answer = curl(httpd, f"/{name}")
     field = answer.field("Content-Type")
     value = field.partition(";")[0].strip()  # a charset may follow
     check(
@@ -260,23 +260,6 @@ def seconds_of(field):
     return calendar.timegm(parsed) if parsed else None
 
 
-@rule("date")
-@pytest.mark.parametrize("target", ["/page.html", "/no-such-file.html"])
-def test_every_answer_has_the_date_of_now(httpd, target):
-    wait_until(lambda: httpd.age() > 3, 3)  # then a date made at the start is wrong
-    earliest = time.time() - 1.5  # a date is whole seconds, and may be kept for one
-    answer = curl(httpd, target)
-    field = answer.field("Date")
-    date = seconds_of(field)
-    check(
-        date is not None and earliest <= date <= time.time(),
-        sent=f"GET {target} at {email.utils.formatdate(usegmt=True)}",
-        got=f"{answer} with Date {field!r}" if field else f"{answer} with no Date",
-        expected="the time of now as 'Sun, 06 Nov 1994 08:49:37 GMT'",
-        cause=lambda: causes.of_missing_field(answer, "Date") or causes.of_wrong_date(httpd, field, date),
-    )
-
-
 @rule("last-modified")
 def test_last_modified_is_a_date_of_the_past(httpd, not_offered):
     answer = curl(httpd, "/page.html")
@@ -325,7 +308,7 @@ def test_head_has_the_content_length_of_get(httpd):
 @rule("methods")
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_method_without_a_handler_is_405(httpd, method):
-    answer = ask(httpd, method, "/page.html", data=b"some=body" if method == "PUT" else None)
+    answer = curl(httpd, "/page.html", "--request", method, *(["--data", "some=body"] if method == "PUT" else []))
     check(
         answer.status == 405,
         sent=f"{method} /page.html",
@@ -337,7 +320,7 @@ def test_method_without_a_handler_is_405(httpd, method):
 
 @rule("post")
 def test_post_to_a_file_is_405_or_400(httpd):
-    answer = ask(httpd, "POST", "/page.html", data=b"some=body")
+    answer = curl(httpd, "/page.html", "--data", "some=body")
     check(
         answer.status in (405, 400),
         sent="POST /page.html with a body of 9 bytes",
@@ -386,4 +369,21 @@ def test_first_byte_of_a_large_file_leaves_before_all_is_read(httpd):
         got=f"{'the first' if begun else 'no'} byte of it after {seconds:.2f} s{known}",
         expected="the first byte at once, and the rest read as the client takes it",
         cause=lambda: causes.of_late_first_byte(httpd, read if begun else None),
+    )
+
+
+@rule("date")
+@pytest.mark.parametrize("target", ["/page.html", "/no-such-file.html"])
+def test_every_answer_has_the_date_of_now(httpd, target):
+    wait_until(lambda: httpd.age() > 2, 2)  # then a date made at the start is wrong
+    earliest = time.time() - 1.5  # a date is whole seconds, and may be kept for one
+    answer = curl(httpd, target)
+    field = answer.field("Date")
+    date = seconds_of(field)
+    check(
+        date is not None and earliest <= date <= time.time(),
+        sent=f"GET {target} at {email.utils.formatdate(usegmt=True)}",
+        got=f"{answer} with Date {field!r}" if field else f"{answer} with no Date",
+        expected="the time of now as 'Sun, 06 Nov 1994 08:49:37 GMT'",
+        cause=lambda: causes.of_missing_field(answer, "Date") or causes.of_wrong_date(httpd, field, date),
     )

@@ -7,9 +7,9 @@ import signal
 import pytest
 
 from . import causes
-from .clients import check, exchange, waited_for
+from .clients import check, exchange
 from .conftest import WORKERS
-from .server import STOP_PATIENCE, StartFailure, wait_until
+from .server import STOP, StartFailure, wait_until
 
 rule = pytest.mark.rule
 # Beside the workers: their parent, and what multiprocessing may start to look after what they share.
@@ -79,7 +79,7 @@ def test_printing_does_not_stop_the_server_when_nobody_reads_it(own_httpd):
         sent=f"GET /page.html {len(answers)} times, while nobody read what the server prints",
         got=f"{answers[-1]} for the last",
         expected="200 each time: whoever starts a server need not read what it prints",
-        cause=lambda: "output-blocks" if waited_for(answers[-1]) and causes.serves(own_httpd) else None,
+        cause=lambda: "output-blocks" if answers[-1].waited and causes.serves(own_httpd) else None,
     )
 
 
@@ -109,12 +109,13 @@ def check_answered(server):
 
 
 def check_ended(server, sent):
-    wait_until(server.has_ended, STOP_PATIENCE)
+    patience = server.patience(**STOP)
+    patience.wait_until(server.has_ended)
     left = len(server.processes())
     check(
         left == 0,
         sent=sent,
-        got=f"{left} processes left after {STOP_PATIENCE:g} s",
+        got=f"{left} processes left {patience}",
         expected="no process left, so that the next start finds the port free",
         cause=lambda: "orphans" if left and server.process.poll() is not None else None,
     )

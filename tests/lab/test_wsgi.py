@@ -1,10 +1,11 @@
 """The WSGI server with the smallest application: `my_app:application` of the folder pytest was started in."""
 
+from contextlib import ExitStack
+
 import pytest
-import requests
 
 from . import causes
-from .clients import Connection, ask, check, curl, exchange, request
+from .clients import Connection, check, curl, exchange, request
 
 rule = pytest.mark.rule
 HELLO = b"Hello World"
@@ -60,7 +61,7 @@ def cause_unless_asked(server, answer, status, key):
 
 @rule("wsgi-post")
 def test_wsgi_post_reaches_the_application(wsgi):
-    answer = ask(wsgi, "POST", "/", data=b"some=body")
+    answer = curl(wsgi, "/", "--data", "some=body")
     check(
         answer.status == 200 and answer.body == HELLO,
         sent="POST / with a body of 9 bytes",
@@ -88,11 +89,14 @@ def test_wsgi_head_has_no_body(wsgi):
 @rule("wsgi-again")
 def test_wsgi_several_requests_of_one_client_are_answered(wsgi):
     """Kept or not: a client that keeps its connection where the server allows gets all its answers."""
-    with requests.Session() as session:
-        session.trust_env = False
-        answers = []
+    answers = []
+    with ExitStack() as connections:
+        client = None
         while len(answers) < 3 and all(map(is_hello, answers)):
-            answers.append(ask(wsgi, "GET", "/", session=session))
+            if not (client and answers[-1].keeps_open):
+                client = connections.enter_context(Connection(wsgi))
+            client.send(request("/"))
+            answers.append(client.read())
     check(
         all(map(is_hello, answers)),
         sent="GET / three times by one client, which keeps its connection where the server allows",
