@@ -69,7 +69,7 @@ class Listener(asyncore.dispatcher):
         self.row = [0] * scoreboard.CELLS  # ours on the scoreboard, once a worker has one
         self.answers = [0] * 10  # how many so far, by the first digit of their status
         self.bytes = self.refused = 0  # sent; connections for which there was no room
-        self.opened = time.monotonic()
+        self.opened = time.monotonic()  # in a worker: when it began to serve
         self.draining = False
         self.yielded = 0
         self.spare = open_spare()  # a descriptor for when there are no more

@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 
 from asynchttpd import accesslog, logs, notify, pidfile, prefork, privileges, scoreboard, sockets
 from asynchttpd.companion import Companion
@@ -98,11 +99,14 @@ def show_status(status_server, server, handler, row, ready):
     def leave():
         event_map.call_soon(lambda: [channel.close() for channel in list(event_map.values())])
 
-    # A SIGTERM to the whole group is not for us: /health has to say what the others do. Ours comes from our own
-    # thread when the master has been killed (worker.py).
-    signal.signal(signal.SIGTERM, lambda *_: os.getppid() != parent and leave())
+    def leave_orphaned():
+        # Each second, not on the SIGTERM that tells workers of it: that may come while we still are the master's child.
+        if os.getppid() != parent:
+            leave()
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # to the whole group: /health has to say what the others do
     signal.signal(signal.SIGUSR2, lambda *_: leave())
-    event_map.every_second += [status_server.report, status_server.handler.tick, logs.tell_kept_back]
+    event_map.every_second += [status_server.report, status_server.handler.tick, logs.tell_kept_back, leave_orphaned]
     ready()
     status_server.serve_forever()
     logs.tell_kept_back(all=True)
@@ -228,6 +232,7 @@ def work(server, args, board, row, boot, ready, status_server=None):
     access_log = handler.access_log
     if access_log is not None:
         event_map.every_turn.append(access_log.flush)
+    server.opened = time.monotonic()
     ready()
     try:
         server.serve_forever()

@@ -357,7 +357,7 @@ def test_worker_that_ends_before_it_serves_ends_the_server(tmp_path):
 
 
 def test_workers_leave_when_the_parent_is_killed(start):
-    server = start(HTTPD, "-r", "www", "-w", 2)
+    server = start(HTTPD, "-r", "www", "-w", 2, "--status", 0)
     server.wait_serving(2)
     server.signal(signal.SIGKILL)
     server.wait()

@@ -165,8 +165,11 @@ def test_killed_and_reloaded_workers_are_named_with_their_cause(pair):
     assert {"pid": victim, "cause": "killed"}.items() <= status.facts()["events"][0].items()
     assert status.metrics()["replaced_workers_total", "killed"] == 1
     wait_until(lambda: status.metrics()["workers", "serving"] == 2, "a new worker")
+    began = time.monotonic()
     server.signal(signal.SIGHUP)
     wait_until(lambda: status.metrics()["replaced_workers_total", "reload"] == 2, "two new workers")
+    rows = [row for row in status.facts()["workers"] if row["state"] == "serving"]
+    assert all(row["busy"] + row["idle"] <= time.monotonic() - began for row in rows)  # not since the server's start
     assert status.metrics()["requests_total",] >= requests  # what the dead have done still counts
 
 
