@@ -36,10 +36,11 @@ def lookup(text, by_name, by_number, kind):
         raise Refused(f"no such {kind}: {text!r}") from error
 
 
-def drop(user: str | None, group: str | None, files: list[int]) -> None:
+def drop(user: str | None, group: str | None, files: list[int], paths: list[str]) -> None:
     """Become *user* and *group* for good, with no other groups, and check that it is so.
 
     files -- descriptors of logs, which are given to the user: it must be able to open them again after a rotation
+    paths -- files of Unix sockets, likewise: their mode is to let in this user and this group, not root's
 
     Raise Refused.
     """
@@ -47,6 +48,8 @@ def drop(user: str | None, group: str | None, files: list[int]) -> None:
     try:
         for fd in files:
             os.fchown(fd, uid, gid)
+        for path in paths:
+            os.lchown(path, uid, gid)
         os.setgroups([])  # the groups first, while we still may change them; the user last
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)

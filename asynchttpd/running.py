@@ -41,7 +41,7 @@ def serve(args, server_class, handler, boot, plain):
         status_server = open_status(args, board, *plain) if args.status else None
         status_made = sockets.identities([args.status] if isinstance(args.status, str) else [])
         pid_file = pidfile.PidFile(args.pid) if args.pid else None
-        change_user(args, handler)
+        change_user(args, handler, [*made, *status_made])
     except (sockets.Unusable, pidfile.Taken, privileges.Refused) as error:
         fail(1, error)
     except OSError as error:
@@ -128,13 +128,13 @@ def check(args, server_class, handler, boot):
     sys.exit(0)
 
 
-def change_user(args, handler):
+def change_user(args, handler, paths):
     """Become the user and group of the options; raise privileges.Refused."""
     if args.user or args.group:
         outputs = [logs.descriptor()] if args.logfile else []
         if handler.access_log is not None and args.access_log != "-":
             outputs.append(handler.access_log.output.fd)
-        privileges.drop(args.user, args.group, outputs)
+        privileges.drop(args.user, args.group, outputs, paths)
 
 
 def with_tls(handler, args):

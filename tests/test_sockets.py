@@ -282,6 +282,7 @@ def test_root_becomes_somebody_else_in_master_and_workers(start, tmp_path):
     for parent in tmp_path.parents[:3]:
         parent.chmod(0o755)
     options = ["-r", folder, "-w", 2, "--user", "nobody", "--access-log", access]
+    options += ["--host", "127.0.0.1", "--unix", tmp_path / "socket"]
     server = start(HTTPD, *options)
     wait_until(lambda: len(server.workers()) == 2, "two workers")
     for pid in (server.pid, *server.workers()):
@@ -289,6 +290,8 @@ def test_root_becomes_somebody_else_in_master_and_workers(start, tmp_path):
         assert re.search(r"^Uid:\s+(.*)$", status, re.M)[1].split() == [str(nobody.pw_uid)] * 4
         assert re.search(r"^Gid:\s+(.*)$", status, re.M)[1].split() == [str(nobody.pw_gid)] * 4
         assert set(re.search(r"^Groups:[ \t]*(.*)$", status, re.M)[1].split()) <= {str(nobody.pw_gid)}
+    socket_file = (tmp_path / "socket").stat()
+    assert (socket_file.st_uid, socket_file.st_gid) == (nobody.pw_uid, nobody.pw_gid)
     access.rename(log)
     server.signal(signal.SIGUSR1)
     wait_until(access.exists, "a new file after the rotation")
@@ -301,7 +304,7 @@ def test_group_alone_can_be_given():
     name = grp.getgrgid(65534).gr_name
     code = (
         "import os; from asynchttpd import privileges; os.setgroups([0, 4]); "
-        f"privileges.drop('nobody', {name!r}, []); print(os.getresuid(), os.getgroups())"
+        f"privileges.drop('nobody', {name!r}, [], []); print(os.getresuid(), os.getgroups())"
     )
     output = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "0," not in output.split(")")[0]
