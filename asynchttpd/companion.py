@@ -22,7 +22,7 @@ class Companion:
     """
 
     pause = 1.0  # seconds from one start to the next
-    patience = 1.0  # seconds to leave in; then it is killed, since nobody loses anything by that
+    patience = 5.0  # seconds to leave in; then it is killed, since nobody loses anything by that
 
     def __init__(self, work=None):
         self.work, self.pid, self.start_at = work, 0, 0.0

@@ -55,7 +55,7 @@ TESTS = {
     "listing": "listing",
     "media": "files",
     "logs": "logs accesslog command_line",
-    "loading": "wsgi reload command_line prefork",
+    "loading": "names wsgi reload command_line prefork",
     "notify": "sockets",
     "parser": "sockets command_line",
     "pidfile": "sockets",

@@ -119,12 +119,13 @@ def test_one_line_for_each_answer(run, connect, tmp_path, format):
     lines = lines_of(path, 4)
     assert not any("secret" in line or "c2VjcmV0" in line for line in lines)
     if format == "json":
-        first, second, _, _ = answers = [json.loads(line) for line in lines]
+        first, second, _, last = answers = [json.loads(line) for line in lines]
         assert abs(first["time"] - time.time()) < 60
         assert (first["client"], first["request_line"]) == ("127.0.0.1", "GET /index.html HTTP/1.1")
         assert (first["referer"], first["user_agent"], first["aborted"]) == ("http://a/b", "tester", False)
         assert [seen["status"] for seen in answers] == [200, 404, 200, 400]
         assert (second["request_line"], second["referer"]) == ("GET /nothing?q=%0a HTTP/1.1", "")
+        assert (last["request_line"], last["duration"]) == ("", 0)  # there was none that could be read
         sent, worker, duration = [seen["body_sent"] for seen in answers], first["worker"], first["duration"]
         assert all(100 < seen["sent"] - seen["body_sent"] < 1000 for seen in answers)  # a head
     else:

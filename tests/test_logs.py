@@ -308,6 +308,23 @@ def test_full_disk_tears_no_line(start, connect, tmp_path, workers):
     assert not log.exists()
 
 
+def test_line_is_taken_back_from_a_full_file_that_is_not_in_append_mode(tmp_path):
+    """As with `httpd.py --access-log - > file`: what follows stands where the torn line began."""
+    path = tmp_path / "access.log"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        output = logs.Output(fd)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+        assert [output.write(b"first.\n"), output.write(b"second\n")] == [0, 1]  # of which three bytes fitted
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert output.write(b"third\n") == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        os.close(fd)
+    assert path.read_bytes() == b"first.\nthird\n"
+
+
 def test_full_file_system_tears_no_line(connect, tmp_path):
     """A real one, of 64 KiB, in a mount namespace of its own."""
     disk = tmp_path / "disk"

@@ -14,7 +14,7 @@ from asynchttpd import loading
 
 NAMES = [
     "proxy", "listing", "status", "http1", "command_line", "channel", "conditional", "body", "answer", "files",
-    "random", "html", "tempfile", "shutil", "bisect",
+    "random", "html", "tempfile", "shutil", "bisect", "my_app",
 ]  # fmt: skip
 
 APPLICATION = f"""

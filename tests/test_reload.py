@@ -118,6 +118,23 @@ def test_broken_source_keeps_the_old_until_it_is_repaired(server, connect, site)
     assert sum("SyntaxError" in line for line in log) == sum("the old ones stay" in line for line in log)
 
 
+def test_source_that_changes_while_the_worker_loads_it_is_served(connect, site):
+    """The watch begins when the worker serves: then the file is newer than the worker."""
+    (site / "greeter.py").write_text(
+        SOURCE
+        + """
+import os
+if GREETING == b"one":
+    with open("greeting.new", "w") as file:
+        file.write("GREETING = b'two'\\n")
+    os.replace("greeting.new", "greeting.py")
+"""
+    )
+    with running_servers(site) as servers:
+        command = [sys.executable, "-B", str(ROOT / "async_wsgi.py"), "--port", "0", "--reload", "greeter:application"]
+        wait_for_body(connect, servers(command, cwd=site).wait_started(), b"two")
+
+
 def test_unchanged_and_foreign_files_reload_nothing(server, connect, site):
     wait_for_body(connect, server, b"one")
     (worker,) = server.workers()
