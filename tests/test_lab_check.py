@@ -5,6 +5,7 @@ check runs against each of them in a pytest of its own; what failed there, and t
 should have.
 """
 
+import ast
 import functools
 import json
 import os
@@ -17,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from lab.messages import ENGLISH, RUSSIAN
+from lab.messages import ENGLISH, RUSSIAN, SENTENCES
 from lab.rules import PARTS, POINTS
 
 CHECKOUT = Path(__file__).parent.parent
@@ -293,10 +294,48 @@ def test_no_message_lacks_its_translation():
         assert re.search("[а-яё]", text) or text == "WSGI", keys
 
 
+LAB_FILES = sorted((CHECKOUT / "tests" / "lab").glob("*.py"))
+
+
+def calls_in(path):
+    """Yield (name, node) of each call of a plain name in the source at *path*."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield node.func.id, node
+
+
+def test_no_sentence_of_the_check_lacks_its_translation():
+    said = {node.args[0].value for path in LAB_FILES for name, node in calls_in(path) if name == "say"}
+    assert said == SENTENCES.keys()
+    for english, russian in SENTENCES.items():
+        assert sorted(re.findall(r"\{\w.*?\}", russian)) == sorted(re.findall(r"\{\w.*?\}", english))
+        assert re.search("[а-яё]", russian), english
+
+
+@pytest.mark.parametrize("path", LAB_FILES, ids=lambda path: path.name)
+def test_check_words_nothing_but_by_say(path):
+    """What a check sent, got and expected is from say(), or a request, a field or a status as it is sent."""
+    for name, node in calls_in(path):
+        for keyword in node.keywords if name == "check" else ():
+            if keyword.arg in ("sent", "got", "expected"):
+                assert not words_outside_of_say(keyword.value), ast.unparse(keyword.value)
+
+
+def words_outside_of_say(node):
+    if isinstance(node, ast.Call):
+        return []
+    if isinstance(node, ast.Constant):
+        return re.findall(r"\b[a-z]{2,}\b", re.sub(r"/\S*|`[^`]*`", "", str(node.value)))
+    return [word for child in ast.iter_child_nodes(node) for word in words_outside_of_say(child)]
+
+
 def test_check_speaks_russian(tmp_path):
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", CHECKOUT / "tests" / "lab", "--lang", "ru"]
     run = subprocess.run([*command, "-k", "test_file_is_served"], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 1
+    assert "Отправлено: ничего, сервер только запущен\n" in run.stdout
+    assert re.search("^Пришло: `.*`: такого файла нет$", run.stdout, re.M)
+    assert "Ожидалось: сервер, который слушает порт, заданный в --port\n" in run.stdout
     assert "Причина: Нет файла httpd.py\n" in run.stdout
     assert "Правило: Файл отдаётся целиком, со статусом 200 (docs/lab.ru.md#file)\n" in run.stdout
 

@@ -6,6 +6,7 @@ import functools
 import time
 
 from .clients import Connection, Named, curl, exchange, request
+from .messages import say
 from .patience import seconds_used
 from .server import CLOSE_WAIT, TIME_ZONE_OFFSET, sockets_in_state, wait_until
 from .site import FILES, LARGE, QUARTER, SECRET, SIXTEENTH
@@ -234,11 +235,12 @@ def same_bytes(received, content):
 
 def first_difference(received, content):
     if received == content:
-        return "as the file is"
+        return say("as the file is")
     same = same_bytes(received, content)
     if same == min(len(received), len(content)):
-        return f"right up to byte {same:,}, where it ends" if len(received) <= len(content) else "followed by more"
-    return f"wrong from byte {same:,} on"
+        cut = len(received) <= len(content)
+        return say("right up to byte {count:,}, where it ends", count=same) if cut else say("followed by more")
+    return say("wrong from byte {count:,} on", count=same)
 
 
 def of_wrong_large_file(server, answer, received):

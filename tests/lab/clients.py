@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from .messages import say
 from .patience import IDLE, LOOK
 from .server import HOST, wait_until
 
@@ -39,15 +40,22 @@ class Answer:
 
     def __str__(self):
         if not self.status_line:
-            return f"nothing ({self.note or 'an empty line'})"
+            return say("nothing ({why})", why=self.note or say("an empty line"))
         if self.status is None:
-            return f"{self.data[:120]!r}, which is no HTTP answer" + (f" ({self.note})" if self.note else "")
-        shown = f"{self.status_line[:80]!r} and {len(self.body):,} bytes of body"
+            shown = say("{data!r}, which is no HTTP answer", data=self.data[:120])
+        else:
+            shown = say("{line!r} and {count:,} bytes of body", line=self.status_line[:80], count=len(self.body))
         return f"{shown} ({self.note})" if self.note else shown
 
     def field(self, name):
         """Return the value of field *name*, "" when it is missing."""
         return self.fields.get(name.lower(), "")
+
+    def with_field(self, name):
+        """Return what there is to say of the answer and of its field *name*."""
+        if value := self.field(name):
+            return say("{answer} with {field} {value!r}", answer=self, field=name, value=value)
+        return say("{answer} with no {field}", answer=self, field=name)
 
     @property
     def has_length(self):
@@ -86,7 +94,7 @@ def curl(server, target, *options):
         data, waited = printed(process, patience, signal.SIGKILL)
         process.stdout.close()
         note = process.stderr.read().decode("utf-8", "replace").strip()
-    return noted(server, Answer(data, f"nothing more {patience}" if waited else note, waited))
+    return noted(server, Answer(data, say("nothing more {when}", when=patience) if waited else note, waited))
 
 
 def printed(process, patience, number):
@@ -129,7 +137,7 @@ class Connection:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.settimeout(IDLE)
-        self.received, self.note, self.waited = b"", "", False
+        self.received, self.note, self.waited, self.closed = b"", "", False, False
         self.attempt(self.socket.connect, (HOST, server.port))
 
     def __enter__(self):
@@ -143,12 +151,12 @@ class Connection:
         try:
             operation(*arguments)
         except TimeoutError:
-            self.give_up(f"after {IDLE:g} s")
+            self.give_up(say("after {seconds:.1f} s", seconds=IDLE))
         except OSError as error:
-            self.note = self.note or f"the connection was cut: {error}"
+            self.note = self.note or say("the connection was cut: {error}", error=error)
 
     def give_up(self, when):
-        self.note, self.waited = self.note or f"nothing more {when}", True
+        self.note, self.waited = self.note or say("nothing more {when}", when=when), True
 
     def send(self, data):
         self.attempt(self.socket.sendall, data)
@@ -164,7 +172,7 @@ class Connection:
                 if patience.is_over():
                     self.give_up(patience)
             except OSError as error:
-                self.note = f"the connection was cut: {error}"
+                self.note = say("the connection was cut: {error}", error=error)
             else:
                 return self.has_received(data, patience)
         return False
@@ -173,7 +181,7 @@ class Connection:
         patience.renew()
         self.received += data
         if not data:
-            self.note = "the connection was closed"
+            self.note, self.closed = say("the connection was closed"), True
         elif patience.is_out_of_time():
             self.give_up(patience)
         return bool(data)
@@ -200,8 +208,7 @@ class Connection:
             have += len(self.received)
         data = b"".join(chunks)
         self.received = data[size:]
-        closed_as_meant = size == LARGEST and self.note == "the connection was closed"
-        whole = len(data) >= size or (data and closed_as_meant)
+        whole = len(data) >= size or (data and size == LARGEST and self.closed)
         return noted(self.server, Answer(data[:size], "" if whole else self.note, self.waited and not whole))
 
     def ends(self):
@@ -259,7 +266,9 @@ class ApacheBench:
         patience = server.patience(seconds=self.seconds + 3, idle=2.2, work=self.seconds + 3)
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             output, late = printed(process, patience, signal.SIGINT)  # ab then says what it has until now
-        self.text = output.decode("utf-8", "replace") + (f"\nab had not finished {patience}" if late else "")
+        self.text = output.decode("utf-8", "replace") + (
+            "\n" + say("ab had not finished {when}", when=patience) if late else ""
+        )
         self.complete = self.number(r"Complete requests:\s+(\d+)")
         self.failed = self.number(r"Failed requests:\s+(\d+)")
         # A server that closes without a word is "complete" to ab, and nothing has "failed".
@@ -272,11 +281,11 @@ class ApacheBench:
 
     def __str__(self):
         if self.complete:
-            return (
-                f"{self.complete} complete, {self.failed} failed, {self.not_2xx} answers other than 2xx, "
-                f"{self.body_bytes:,} bytes of bodies"
+            return say(
+                "{complete} complete, {failed} failed, {not_2xx} other than 2xx, {body_bytes:,} bytes of bodies",
+                **vars(self),
             )
-        return "no result, but: " + " / ".join(self.text.strip().splitlines()[-2:])
+        return say("no result, but: {text}", text=" / ".join(self.text.strip().splitlines()[-2:]))
 
 
 class Named(NamedTuple):
@@ -297,6 +306,7 @@ class CheckFailed(pytest.fail.Exception):
     def __init__(self, sent, got, expected, cause=None, verdict=None, server=None):
         super().__init__(f"Sent {sent}, came back {got}. Expected {expected}.", pytrace=False)
         self.sent, self.got, self.expected = str(sent), str(got), str(expected)
+        self.answered = not isinstance(got, Answer) or bool(got.status_line)
         self.cause, self.verdict, self.server = cause, verdict, server
 
 

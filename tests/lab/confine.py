@@ -11,6 +11,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from messages import say
+
 PROCESSES = 100  # with those of the command itself
 MIB = 1024 * 1024
 LIMITS = {  # of each process
@@ -50,11 +52,13 @@ def watch(process, seconds):
     deadline = time.monotonic() + seconds
     while process.poll() is None:
         if time.monotonic() > deadline:
-            return f"time limit of {seconds:g} s"
+            return say("time limit of {seconds:g} s", seconds=seconds)
         if len(descendants()) > PROCESSES:
-            return f"more than {PROCESSES} processes"
+            return say("more than {count} processes", count=PROCESSES)
         time.sleep(0.1)
-    return f"the check was killed by signal {-process.returncode}" if process.returncode < 0 else ""
+    if process.returncode >= 0:
+        return ""
+    return say("the check was killed by signal {number}", number=-process.returncode)
 
 
 def descendants():

@@ -8,7 +8,7 @@ import pytest
 
 from .clients import CheckFailed, Named, TooLong
 from .first_look import look_at_application, look_at_files
-from .messages import LANGUAGES, describe
+from .messages import LANGUAGES, describe, say, speak
 from .rules import OPTIONAL, POINTS
 from .server import Server, StartFailure, wait_until
 from .site import build_site
@@ -23,7 +23,6 @@ DEFAULTS = {
 WORKERS = 4
 APP = "my_app:application"
 MOST_SECONDS = 14  # of one check
-START, LISTENS = "nothing, only started the server", "a server that listens on the port of --port"
 
 
 class NotOffered(pytest.skip.Exception):
@@ -50,6 +49,7 @@ def setting(config, option):
 
 
 def pytest_configure(config):
+    speak(setting(config, "--lang"))
     config.addinivalue_line("markers", "rule(anchor): the rule of the lab that a check belongs to (rules.py)")
     # Started in the background pytest may ignore Ctrl-C, and the servers would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -88,9 +88,9 @@ class Program:
         try:
             server.running()
         except StartFailure as failure:
-            return CheckFailed(START, failure, LISTENS, verdict=Named(*failure.verdict), server=server)
+            return not_started(failure, server, Named(*failure.verdict))
         if found := self.look(server):
-            return CheckFailed(found.sent, found.got, "200 and the page", verdict=Named(found.key), server=server)
+            return CheckFailed(found.sent, found.got, say("200 and the page"), verdict=Named(found.key), server=server)
         return None
 
 
@@ -121,6 +121,11 @@ def wsgi_program(request):
     program.server.stop()
 
 
+def not_started(failure, server, verdict=None):
+    sent, expected = say("nothing, only started the server"), say("a server that listens on the port of --port")
+    return CheckFailed(sent, failure, expected, verdict=verdict, server=server)
+
+
 def lend(server, request):
     """Yield *server* running; after a failed check stop it if it may be hurt, so that the next meets a fresh one."""
     failure = None
@@ -129,7 +134,7 @@ def lend(server, request):
     except StartFailure as error:
         failure = error
     if failure:  # not within the except, where pytest would show both failures
-        raise CheckFailed(START, failure, LISTENS, server=server)
+        raise not_started(failure, server)
     yield server
     if getattr(request.node, "has_failed", False) and server.may_be_hurt:
         server.stop()
@@ -198,8 +203,8 @@ def pytest_runtest_call(item):
         except TooLong:
             for server in servers_of(item):
                 server.may_be_hurt = True
-            limit = f"no end after {MOST_SECONDS} s"
-            raise CheckFailed("what this check sends", limit, "its answers within seconds") from None
+            limit = say("no end after {seconds} s", seconds=MOST_SECONDS)
+            raise CheckFailed(say("what this check sends"), limit, say("its answers within seconds")) from None
 
 
 def servers_of(item):
@@ -233,7 +238,7 @@ def pytest_runtest_makereport(item, call):
 def facts_of(failure, servers):
     """Return what there is to say of *failure*, ready for JSON."""
     facts = {name: getattr(failure, name) for name in ("sent", "got", "expected", "cause", "verdict")}
-    if "nothing" in failure.got:  # so there may be a traceback on its way
+    if not failure.answered:  # so there may be a traceback on its way
         wait_until(lambda: any(server.exception() for server in servers), 0.3)
     exceptions = [str(exception) for server in servers if (exception := server.exception())]
     output = [server.output.last_lines() for server in servers if server.output]

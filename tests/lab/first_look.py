@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .clients import Connection, exchange, request
+from .messages import say
 from .patience import IDLE
 from .server import wait_until
 from .site import FILES
 
 PAGE = FILES["page.html"]
-EXPECTED = "200 and the page"
+CLOSE = "Connection: close"
 
 
 class Verdict(NamedTuple):
@@ -27,14 +28,16 @@ def look_at_files(server):
     if key := unreadable(server, page, other):
         return Verdict(key, sent, page)
     if page.status == 200 and PAGE in page.body:
-        return Verdict("never-ends", sent + " with 'Connection: close'", page) if never_ends(server, page) else None
+        if never_ends(server, page):
+            return Verdict("never-ends", say("{sent} with {field!r}", sent=sent, field=CLOSE), page)
+        return None
     if ignores_root(server):
         return Verdict("ignores-root", sent, page)
     if page.status != 200:
         return Verdict("serves-no-file", sent, page)
     others = [exchange(server, target) for target in ("/dir/", "/no-such-file.html")]
     same = all(answer.status == 200 and answer.body == page.body for answer in others)
-    return Verdict("same-page", "GET /page.html, /dir/ and /no-such-file.html", page) if same else None
+    return Verdict("same-page", "GET /page.html, /dir/, /no-such-file.html", page) if same else None
 
 
 def look_at_application(server):
@@ -42,7 +45,9 @@ def look_at_application(server):
     page, other = two_at_once(server, "/", "/page.html")
     if key := unreadable(server, page, other):
         return Verdict(key, "GET /", page)
-    return Verdict("never-ends", "GET / with 'Connection: close'", page) if never_ends(server, page, "/") else None
+    if never_ends(server, page, "/"):
+        return Verdict("never-ends", say("{sent} with {field!r}", sent="GET /", field=CLOSE), page)
+    return None
 
 
 def two_at_once(server, *targets):
@@ -69,7 +74,7 @@ def unreadable(server, page, other):
 
 def never_ends(server, page, target="/page.html"):
     """Return whether the end of *page* cannot be seen, even when the client asks for the end of the connection."""
-    return bool(page.note) and bool(exchange(server, target, "Connection: close").note)
+    return bool(page.note) and bool(exchange(server, target, CLOSE).note)
 
 
 def ignores_root(server):
@@ -77,5 +82,5 @@ def ignores_root(server):
     for entry in sorted(os.scandir("."), key=lambda entry: entry.name):
         if entry.is_file() and re.fullmatch(r"\w[\w.]*", entry.name, re.ASCII):
             if content := Path(entry.path).read_bytes():
-                return content in exchange(server, f"/{entry.name}", "Connection: close").body
+                return content in exchange(server, f"/{entry.name}", CLOSE).body
     return False

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from confine import run_confined
-from messages import LANGUAGES
+from messages import LANGUAGES, say, speak
 from rules import ALL_OR_NOTHING, POINTS
 
 LAB = Path(__file__).resolve().parent
@@ -123,7 +123,7 @@ def add(grade, line):
         elif grade.outcome(name := short(facts["check"])) != "failed":  # a failure while cleaning up counts
             grade.results[name] = well_formed(facts, grade.checks[name])
     except (ValueError, KeyError, TypeError, AttributeError):
-        grade.ended_by = grade.ended_by or "record damaged"
+        grade.ended_by = grade.ended_by or say("record damaged")
 
 
 def well_formed(facts, rule):
@@ -152,7 +152,9 @@ def grade_into(file, *arguments):
 
 def load(file, student):
     return (
-        Grade(**json.loads(file.read_text("utf-8"))) if file.exists() else Grade(student, "the grader's process ended")
+        Grade(**json.loads(file.read_text("utf-8")))
+        if file.exists()
+        else Grade(student, say("the grader's process ended"))
     )
 
 
@@ -217,6 +219,7 @@ def parse_args(arguments):
 def main():
     stop = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     args, pytest_options = parse_args(sys.argv[1:stop]), sys.argv[stop + 1 :]
+    speak(args.lang)
     from report import Report  # its libraries are not needed to ask for --help
 
     students = sorted(path for path in args.submissions.iterdir() if path.is_dir() and path.name[0] != ".")

@@ -441,6 +441,22 @@ ENGLISH = {
 # The same keys and fields; JSON, as it is read by the grader and by the check, which import in different ways.
 RUSSIAN = json.loads(Path(__file__).with_name("russian.json").read_text("utf-8"))
 LANGUAGES = {"en": ENGLISH, "ru": RUSSIAN}
+# What the check itself words of what it sent, got and expected: the English sentence -> its translation.
+SENTENCES = RUSSIAN.pop("sentences")
+spoken = "en"
+
+
+def speak(language):
+    """Choose the language of say()."""
+    global spoken
+    spoken = language
+
+
+def say(sentence, **values):
+    """Return *sentence* in the chosen language, its fields filled in."""
+    return (sentence if spoken == "en" else SENTENCES[sentence]).format(**values)
+
+
 PAGES = {"en": "docs/lab.md", "ru": "docs/lab.ru.md"}
 
 

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from .messages import say
+
 SECONDS = 4.0  # for one answer; on the same machine it takes milliseconds
 IDLE = 1.5  # seconds in which the server does nothing: what has not come by then is not on its way
 WORK = 1.0  # seconds of processor time of one of its processes
@@ -87,8 +89,10 @@ class Patience:
     def __str__(self):
         """What it has been, for a message."""
         now = time.monotonic()
-        rest = now - self.rests_since
-        return f"after {now - self.begin:.1f} s" + (f", the last {rest:.1f} of them idle" if rest > self.idle else "")
+        spent, rest = now - self.begin, now - self.rests_since
+        if rest > self.idle:
+            return say("after {seconds:.1f} s, the last {rest:.1f} of them idle", seconds=spent, rest=rest)
+        return say("after {seconds:.1f} s", seconds=spent)
 
     def wait_until(self, condition):
         """Return whether *condition()* became true before patience was over."""

@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from .messages import say
 from .patience import Patience, processes_of, seconds_used
 from .quotes import last_exception
 
@@ -64,7 +65,7 @@ def free_port():
     for port in itertools.islice(ports, 100):
         if port_is_free(port, reuse=0):
             return port
-    raise StartFailure("does-not-start", f"no free port among the hundred from {first_port} on")
+    raise StartFailure("does-not-start", say("no free port among the hundred from {port} on", port=first_port))
 
 
 def port_is_free(port, reuse=1):
@@ -170,7 +171,8 @@ class Server:
         self.command = shlex.join(words)
         script = next((word for word in words[1:] if word.endswith(".py")), None)
         if words[0] == sys.executable and script and not Path(script).exists():
-            raise StartFailure("missing-program", f"`{self.command}`: there is no such file", program=Path(script).name)
+            text = say("`{command}`: there is no such file", command=self.command)
+            raise StartFailure("missing-program", text, program=Path(script).name)
         try:
             self.process = subprocess.Popen(
                 words,
@@ -188,10 +190,17 @@ class Server:
         self.started = time.monotonic()
         if self.process.poll() is not None:
             self.output.reader.join(1)
-            text = f"`{self.command}` ended at once with exit status {self.process.returncode}"
+            status = self.process.returncode
+            text = say("`{command}` ended at once with exit status {status}", command=self.command, status=status)
             raise StartFailure("does-not-start", text)
         if not self.accepts():
-            text = f"`{self.command}` runs, but nothing listens on {HOST}:{self.port} {patience}"
+            place = f"{HOST}:{self.port}"
+            text = say(
+                "`{command}` runs, but nothing listens on {place} {when}",
+                command=self.command,
+                place=place,
+                when=patience,
+            )
             raise StartFailure("does-not-listen", text)
 
     def accepts(self):

@@ -10,6 +10,7 @@ import pytest
 
 from . import causes
 from .clients import Connection, check, curl, request
+from .messages import say
 from .server import wait_until
 from .site import FILES, IMAGES, LARGE, SECRET
 
@@ -25,7 +26,7 @@ def check_served(server, target, name, cause=None):
         answer.status == 200 and answer.body == content and not answer.note,
         sent=f"GET {target}",
         got=answer,
-        expected=f"200 and the {len(content)} bytes of the file {name!r}",
+        expected=say("200 and the {count} bytes of the file {name!r}", count=len(content), name=name),
         cause=lambda: (cause and cause(answer)) or causes.of_wrong_body(server, answer),
     )
 
@@ -36,7 +37,7 @@ def check_status(server, target, *statuses, cause=None):
         answer.status in statuses,
         sent=f"GET {target}",
         got=answer,
-        expected=" or ".join(map(str, statuses)),
+        expected=say(" or ").join(map(str, statuses)),
         cause=cause and (lambda: cause(answer)),
     )
 
@@ -72,9 +73,9 @@ def test_empty_file_is_200_with_length_0(httpd):
     answer = curl(httpd, "/empty.txt")
     check(
         answer.status == 200 and answer.field("Content-Length") == "0" and not answer.note,
-        sent="GET /empty.txt (a file of 0 bytes)",
-        got=f"{answer}, Content-Length {answer.field('Content-Length')!r}",
-        expected="200 with Content-Length: 0",
+        sent=say("GET /empty.txt (a file of 0 bytes)"),
+        got=answer.with_field("Content-Length"),
+        expected=say("200 with {field}: {value}", field="Content-Length", value=0),
         cause=lambda: causes.of_empty_file(httpd, answer),
     )
 
@@ -123,7 +124,7 @@ def test_dot_before_a_name_is_not_stripped(httpd):
         answer.status in (403, 404) or (answer.status == 200 and answer.body == FILES[name]),
         sent=f"GET /{name}",
         got=f"{answer}: {answer.body[:60]!r}",
-        expected=f"200 with the file {name!r} (or 404, if hidden files are not served)",
+        expected=say("200 with the file {name!r} (or 404, if hidden files are not served)", name=name),
         cause=lambda: causes.of_dots(httpd, answer, name) or causes.of_wrong_body(httpd, answer),
     )
 
@@ -148,8 +149,8 @@ def check_refused(server, target, kind):
     check(
         not leaked and answer.status in (400, 403, 404),
         sent=f"GET {target}",
-        got=f"{answer}: a file outside the root" if leaked else answer,
-        expected="404 (400 and 403 pass too)",
+        got=say("{answer}: a file outside the root", answer=answer) if leaked else answer,
+        expected=say("404 (400 and 403 pass too)"),
         cause=lambda: causes.of_leak(server, kind) if leaked else causes.of_no_answer_to_dots(server, answer),
     )
 
@@ -174,7 +175,7 @@ def test_odd_path_is_answered(httpd, target):
         answer.status is not None and answer.status < 500,
         sent=f"GET {target}",
         got=answer,
-        expected="an answer: 404, or what this path leads to",
+        expected=say("an answer: 404, or what this path leads to"),
         cause=lambda: causes.of_no_answer_to_dots(httpd, answer),
     )
 
@@ -205,8 +206,8 @@ def test_content_type_follows_the_file_name(httpd, name):
     check(
         answer.status == 200 and value in TYPES[name],
         sent=f"GET /{name}",
-        got=f"{answer} with " + (f"Content-Type {field!r}" if field else "no Content-Type"),
-        expected=f"200 with Content-Type {' or '.join(TYPES[name])}",
+        got=answer.with_field("Content-Type"),
+        expected=say("200 with {field}: {value}", field="Content-Type", value=say(" or ").join(TYPES[name])),
         cause=lambda: cause_of_type(answer, name),
     )
 
@@ -228,14 +229,14 @@ def test_content_length_is_the_size_of_the_file_and_nothing_follows(httpd, name)
     check(
         answer.status == 200 and length == str(len(content)) and answer.body == content and not extra,
         sent=f"GET /{name}",
-        got=f"{answer} with " + (f"Content-Length {length!r}" if length else "no Content-Length") + followed(extra),
-        expected=f"Content-Length: {len(content)} and as many bytes",
+        got=answer.with_field("Content-Length") + followed(extra),
+        expected=say("Content-Length: {count} and as many bytes", count=len(content)),
         cause=lambda: causes.of_wrong_length(httpd, answer, name),
     )
 
 
 def followed(extra):
-    return f", followed by {extra[:40]!r}" if extra else ""
+    return say(", followed by {data!r}", data=extra[:40]) if extra else ""
 
 
 @rule("server")
@@ -245,8 +246,8 @@ def test_every_answer_names_its_server(httpd, target):
     check(
         answer.field("Server"),
         sent=f"GET {target}",
-        got=f"{answer} with no Server field",
-        expected="a Server field, on errors too",
+        got=answer.with_field("Server"),
+        expected=say("a Server field, on errors too"),
         cause=lambda: causes.of_missing_field(answer, "Server"),
     )
 
@@ -270,8 +271,8 @@ def test_last_modified_is_a_date_of_the_past(httpd, not_offered):
     check(
         date is not None and date <= time.time() + 1,
         sent="GET /page.html",
-        got=f"{answer} with Last-Modified {field!r}",
-        expected="a time as 'Sun, 06 Nov 1994 08:49:37 GMT', of the past",
+        got=answer.with_field("Last-Modified"),
+        expected=say("a time as 'Sun, 06 Nov 1994 08:49:37 GMT', of the past"),
     )
 
 
@@ -284,8 +285,8 @@ def test_connection_says_close_or_keep_alive(httpd, target):
     check(
         answer.status is not None and ("connection" not in answer.fields or not (others or both)),
         sent=f"GET {target}",
-        got=f"{answer} with Connection {answer.field('Connection')!r}",
-        expected="'Connection: close' or 'Connection: keep-alive', or no such field",
+        got=answer.with_field("Connection"),
+        expected=say("'Connection: close' or 'Connection: keep-alive', or no such field"),
     )
 
 
@@ -299,8 +300,8 @@ def test_head_has_the_content_length_of_get(httpd):
     check(
         answer.status == 200 and answer.field("Content-Length") == str(size),
         sent="HEAD /page.html",
-        got=f"{answer} with Content-Length {answer.field('Content-Length')!r}",
-        expected=f"200 with Content-Length: {size}, as for GET",
+        got=answer.with_field("Content-Length"),
+        expected=say("200 with Content-Length: {count}, as for GET", count=size),
         cause=lambda: causes.of_refused_method(httpd, answer) or causes.of_wrong_body(httpd, curl(httpd, PAGE)),
     )
 
@@ -323,9 +324,9 @@ def test_post_to_a_file_is_405_or_400(httpd):
     answer = curl(httpd, "/page.html", "--data", "some=body")
     check(
         answer.status in (405, 400),
-        sent="POST /page.html with a body of 9 bytes",
+        sent=say("{sent} with a body of 9 bytes", sent="POST /page.html"),
         got=answer,
-        expected="405 or 400: a file takes nothing",
+        expected=say("405 or 400: a file takes nothing"),
         cause=lambda: causes.of_refused_method(httpd, answer),
     )
 
@@ -341,7 +342,7 @@ def test_image_arrives_byte_for_byte(httpd, name):
         answer.status == 200 and answer.body == FILES[name],
         sent=f"GET /{name}",
         got=answer if answer.body != FILES[name] else answer.status_line,
-        expected=f"200 and the {len(FILES[name])} bytes of the file unchanged (every byte value, CR LF and LF)",
+        expected=say("200 and the {count} bytes of the file unchanged, whatever their values", count=len(FILES[name])),
         cause=lambda: causes.of_changed_bytes(httpd, answer.body, FILES[name]),
     )
 
@@ -351,9 +352,11 @@ def test_large_file_arrives_whole_and_byte_for_byte(httpd):
     answer = curl(httpd, f"/{LARGE}")
     check(
         answer.body == FILES[LARGE],
-        sent=f"GET /{LARGE} ({len(FILES[LARGE]):,} bytes, more than the socket buffers hold)",
+        sent=say(
+            "{sent} ({count:,} bytes, more than the socket buffers hold)", sent=f"GET /{LARGE}", count=len(FILES[LARGE])
+        ),
         got=f"{answer}, {causes.first_difference(answer.body, FILES[LARGE])}",
-        expected="every byte of the file, once and in order",
+        expected=say("every byte of the file, once and in order"),
         cause=lambda: causes.of_wrong_large_file(httpd, answer, answer.body),
     )
 
@@ -362,12 +365,16 @@ def test_large_file_arrives_whole_and_byte_for_byte(httpd):
 def test_first_byte_of_a_large_file_leaves_before_all_is_read(httpd):
     begun, seconds, read = causes.first_byte(httpd, LARGE)
     size = len(FILES[LARGE])
-    known = f", when the server had read {read:,} bytes" if read else ""
+    known = say(", when the server had read {count:,} bytes", count=read) if read else ""
+    if begun:
+        came = say("its first byte after {seconds:.2f} s", seconds=seconds)
+    else:
+        came = say("no byte of it after {seconds:.2f} s", seconds=seconds)
     check(
         begun and seconds < 2 and (read is None or read < size),
-        sent=f"GET /{LARGE} ({size:,} bytes), and read no more than the first bytes",
-        got=f"{'the first' if begun else 'no'} byte of it after {seconds:.2f} s{known}",
-        expected="the first byte at once, and the rest read as the client takes it",
+        sent=say("{sent} ({count:,} bytes), and read no more than the first bytes", sent=f"GET /{LARGE}", count=size),
+        got=came + known,
+        expected=say("the first byte at once, and the rest read as the client takes it"),
         cause=lambda: causes.of_late_first_byte(httpd, read if begun else None),
     )
 
@@ -382,8 +389,8 @@ def test_every_answer_has_the_date_of_now(httpd, target):
     date = seconds_of(field)
     check(
         date is not None and earliest <= date <= time.time(),
-        sent=f"GET {target} at {email.utils.formatdate(usegmt=True)}",
-        got=f"{answer} with Date {field!r}" if field else f"{answer} with no Date",
-        expected="the time of now as 'Sun, 06 Nov 1994 08:49:37 GMT'",
+        sent=say("{sent} at {time}", sent=f"GET {target}", time=email.utils.formatdate(usegmt=True)),
+        got=answer.with_field("Date"),
+        expected=say("the time of now as 'Sun, 06 Nov 1994 08:49:37 GMT'"),
         cause=lambda: causes.of_missing_field(answer, "Date") or causes.of_wrong_date(httpd, field, date),
     )

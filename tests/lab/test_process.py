@@ -9,6 +9,7 @@ import pytest
 from . import causes
 from .clients import check, exchange
 from .conftest import WORKERS
+from .messages import say
 from .server import STOP, StartFailure, wait_until
 
 rule = pytest.mark.rule
@@ -24,10 +25,14 @@ def test_workers_share_one_listening_socket(own_httpd, httpd_command):
     bound_twice = "Address already in use" in own_httpd.output.last_lines(500)
     check(
         WORKERS <= alive <= WORKERS + OTHERS and not unanswered and not bound_twice,
-        sent=f"{len(answers)} times GET /page.html to a server started with {WORKERS} workers",
-        got=f"{len(answers) - len(unanswered)} answers with 200; {alive} processes are alive"
-        + (", and the server printed 'Address already in use'" if bound_twice else ""),
-        expected=f"only 200s, and {WORKERS} living workers (beside a parent)",
+        sent=say(
+            "GET /page.html to a server started with -w {workers}, times: {count}", workers=WORKERS, count=len(answers)
+        ),
+        got=say(
+            "answers with 200: {count}; living processes: {alive}", count=len(answers) - len(unanswered), alive=alive
+        )
+        + (say("; the server printed 'Address already in use'") if bound_twice else ""),
+        expected=say("200 each time, and as many workers as -w says, beside a parent"),
         cause=lambda: cause_of_count(own_httpd, alive, bound_twice, httpd_command(workers=2)),
     )
 
@@ -76,9 +81,12 @@ def test_printing_does_not_stop_the_server_when_nobody_reads_it(own_httpd):
         answers = answers_until_one_is_wrong(own_httpd, 60)
     check(
         answers[-1].status == 200,
-        sent=f"GET /page.html {len(answers)} times, while nobody read what the server prints",
-        got=f"{answers[-1]} for the last",
-        expected="200 each time: whoever starts a server need not read what it prints",
+        sent=say(
+            "GET /page.html again and again, {count} times, while nobody read what the server prints",
+            count=len(answers),
+        ),
+        got=say("{answer} for the last", answer=answers[-1]),
+        expected=say("200 each time: whoever starts a server need not read what it prints"),
         cause=lambda: "output-blocks" if answers[-1].waited and causes.serves(own_httpd) else None,
     )
 
@@ -87,14 +95,14 @@ def test_printing_does_not_stop_the_server_when_nobody_reads_it(own_httpd):
 def test_ctrl_c_ends_every_process(own_httpd):
     check_answered(own_httpd)
     own_httpd.signal_group(signal.SIGINT)  # a terminal sends it to the whole group
-    check_ended(own_httpd, "SIGINT (Ctrl-C) to all processes of the server")
+    check_ended(own_httpd, say("SIGINT (Ctrl-C) to all processes of the server"))
 
 
 @rule("stop")
 def test_sigterm_to_the_parent_ends_every_process(own_httpd):
     check_answered(own_httpd)
     os.kill(own_httpd.process.pid, signal.SIGTERM)
-    check_ended(own_httpd, "SIGTERM to the process that was started")
+    check_ended(own_httpd, say("SIGTERM to the process that was started"))
 
 
 def check_answered(server):
@@ -102,9 +110,9 @@ def check_answered(server):
     answers = answers_of_all_workers(server)
     check(
         answers[0].status is not None,
-        sent="GET /page.html, before stopping the server",
+        sent=say("GET /page.html, before stopping the server"),
         got=answers[0],
-        expected="any answer: only a server at work can show how it stops",
+        expected=say("any answer: only a server at work can show how it stops"),
     )
 
 
@@ -115,8 +123,8 @@ def check_ended(server, sent):
     check(
         left == 0,
         sent=sent,
-        got=f"{left} processes left {patience}",
-        expected="no process left, so that the next start finds the port free",
+        got=say("processes left {when}: {count}", count=left, when=patience),
+        expected=say("no process left, so that the next start finds the port free"),
         cause=lambda: "orphans" if left and server.process.poll() is not None else None,
     )
 
@@ -133,9 +141,9 @@ def test_server_starts_again_at_once_on_the_same_port(own_httpd, httpd_command):
     taken = own_httpd.output and "Address already in use" in own_httpd.output.last_lines(500)
     check(
         failure is None,
-        sent=f"the same command with the same port {port}, as soon as the server had ended",
+        sent=say("the same command with the same port {port}, as soon as the server had ended", port=port),
         got=failure,
-        expected="a server that listens",
+        expected=say("a server that listens on the port of --port"),
         cause=lambda: "no-reuse-addr" if taken and starts(httpd_command()) else None,
     )
 

@@ -11,6 +11,7 @@ import pytest
 from . import causes
 from .causes import is_served
 from .clients import Connection, check, curl, request
+from .messages import say
 from .site import FILES, LARGE
 
 rule = pytest.mark.rule
@@ -34,15 +35,11 @@ def test_kept_connection_answers_the_next_request(httpd, not_offered):
         second = client.read()
     check(
         is_served(httpd, first, "/page.html") and is_served(httpd, second, "/dir/"),
-        sent="GET /page.html as HTTP/1.1, then GET /dir/ on the same connection",
-        got=f"{first}{said(first)}, then {second}",
-        expected="both answered, or 'Connection: close' in the first answer",
+        sent=say("GET /page.html as HTTP/1.1, then GET /dir/ on the same connection"),
+        got=first.with_field("Connection") + say(", then ") + str(second),
+        expected=say("both answered, or 'Connection: close' in the first answer"),
         cause=lambda: causes.of_second_answer(httpd, first, second),
     )
-
-
-def said(answer):
-    return f" with Connection {answer.field('Connection')!r}" if answer.field("Connection") else " with no Connection"
 
 
 @rule("keep-alive")
@@ -57,9 +54,9 @@ def test_http_1_0_keep_alive_as_ab_asks_for_it(httpd, not_offered):
         second = client.read()
     check(
         is_served(httpd, first, "/page.html") and is_served(httpd, second, "/page.html"),
-        sent="GET /page.html as HTTP/1.0 with 'Connection: Keep-Alive' twice on one connection, as `ab -k` does",
-        got=f"{first}{said(first)}, then {second}",
-        expected="both answered with 'Connection: keep-alive' and a Content-Length, or no promise",
+        sent=say("GET /page.html as HTTP/1.0 with 'Connection: Keep-Alive' twice on one connection, as `ab -k` does"),
+        got=first.with_field("Connection") + say(", then ") + str(second),
+        expected=say("both answered with 'Connection: keep-alive' and a Content-Length, or no promise"),
         cause=lambda: causes.of_second_answer(httpd, first, second),
     )
 
@@ -74,9 +71,9 @@ def test_two_pipelined_requests_are_answered_in_order(httpd, not_offered):
         second = client.read()
     check(
         is_served(httpd, first, "/page.html") and is_served(httpd, second, "/dir/"),
-        sent="GET /page.html and GET /dir/ in one packet",
-        got=f"{first}, then {second}: {second.body[:60]!r}",
-        expected="both answered, the page first",
+        sent=say("GET /page.html and GET /dir/ in one packet"),
+        got=str(first) + say(", then ") + f"{second}: {second.body[:60]!r}",
+        expected=say("both answered, the page first"),
         cause=lambda: causes.of_pipelining(httpd, first, second),
     )
 
@@ -88,9 +85,11 @@ def check_ends(server, *fields, version="HTTP/1.1", cause):
         ended = client.ends()
     check(
         is_served(server, answer, "/page.html") and ended,
-        sent=f"GET /page.html as {version} with {fields[0]!r}" if fields else f"GET /page.html as {version}",
-        got=f"{answer}, then " + ("the end of the connection" if ended else "no end of the connection"),
-        expected="the page, then the end of the connection",
+        sent=f"GET /page.html {version}" + "".join(f", {field!r}" for field in fields),
+        got=str(answer)
+        + say(", then ")
+        + (say("the end of the connection") if ended else say("no end of the connection")),
+        expected=say("the page, then the end of the connection"),
         cause=cause,
     )
 
@@ -126,9 +125,9 @@ def test_request_split_over_several_packets_is_answered(httpd):
         answer = client.read()
     check(
         is_served(httpd, answer, target),
-        sent="one GET in six packets",
+        sent=say("one GET in six packets"),
         got=answer,
-        expected="200 with the file, as for one packet",
+        expected=say("200 with the file, as for one packet"),
         cause=lambda: causes.of_split_request(httpd, target),
     )
 
@@ -145,9 +144,9 @@ def test_body_of_a_post_is_not_taken_for_a_request(httpd):
     inside = any(INDEX in answer.body for answer in answers)
     check(
         answers[0].status is not None and not inside,
-        sent="POST /page.html whose body (as long as its Content-Length says) looks like GET /dir/",
-        got=", then ".join(map(str, answers)),
-        expected="one answer to the POST, and the body never answered as a request",
+        sent=say("POST /page.html whose body (as long as its Content-Length says) looks like GET /dir/"),
+        got=say(", then ").join(map(str, answers)),
+        expected=say("one answer to the POST, and the body never answered as a request"),
         cause=lambda: "body-parsed" if inside else causes.of_refused_method(httpd, answers[0]),
     )
 
@@ -175,8 +174,8 @@ def test_head_has_no_body(httpd):
     check(
         answer.status == 200 and not body,
         sent="HEAD /page.html",
-        got=f"{answer}, followed by {len(body)} bytes",
-        expected="200 and only the head that GET would have",
+        got=say("{answer}, followed by {count} bytes", answer=answer, count=len(body)),
+        expected=say("200 and only the head that GET would have"),
         cause=lambda: causes.of_body_on_head(httpd, body),
     )
 
@@ -187,7 +186,7 @@ def test_head_has_no_body(httpd):
 def check_next_client(server, answer, *, sent, cause):
     """Check that *answer*, what an ordinary client has got, is one."""
     ok = answer.status == 200 and not answer.note
-    check(ok, sent=sent, got=answer, expected="200 for the GET of the next client", cause=cause)
+    check(ok, sent=sent, got=answer, expected=say("200 for the GET of the next client"), cause=cause)
 
 
 @rule("clients-that-leave")
@@ -199,7 +198,7 @@ def test_newline_then_close_does_no_harm(httpd):
     check_next_client(
         httpd,
         curl(httpd, "/page.html"),
-        sent=rf"'\n' and closed the connection, {MANY} times; then GET /page.html",
+        sent=say(r"'\n' and closed the connection, {count} times; then GET /page.html", count=MANY),
         cause=lambda: causes.of_harm_by_leaving(httpd, processes),
     )
 
@@ -219,7 +218,11 @@ def test_reset_in_the_middle_of_an_answer_does_no_harm(httpd):
     check_next_client(
         httpd,
         answer,
-        sent=f"{MANY} times GET /{LARGE} and a reset in the middle of the answer; then GET /page.html",
+        sent=say(
+            "{count} times GET /{file} and a reset in the middle of the answer; then GET /page.html",
+            count=MANY,
+            file=LARGE,
+        ),
         cause=lambda: causes.of_harm_by_leaving(httpd, processes),
     )
 
@@ -234,7 +237,7 @@ def test_silent_clients_do_not_stop_the_next(httpd):
     check_next_client(
         httpd,
         answer,
-        sent=f"nothing on {MANY} open connections, then GET /page.html on another",
+        sent=say("nothing on {count} open connections, then GET /page.html on another", count=MANY),
         cause=lambda: causes.of_waiting(httpd, "blocking-read"),
     )
 
@@ -251,7 +254,9 @@ def test_half_sent_requests_do_not_stop_the_next(httpd):
     check_next_client(
         httpd,
         answer,
-        sent=f"the first 20 bytes of a GET on {MANY} connections, then a whole GET /page.html on another",
+        sent=say(
+            "the first 20 bytes of a GET on {count} connections, then a whole GET /page.html on another", count=MANY
+        ),
         cause=lambda: causes.of_waiting(httpd, "blocking-read"),
     )
 
@@ -269,7 +274,11 @@ def test_slow_readers_do_not_stop_the_next(httpd):
     check_next_client(
         httpd,
         answer,
-        sent=f"GET /{LARGE} on {MANY} connections that read only a little, then GET /page.html on another",
+        sent=say(
+            "GET /{file} on {count} connections that read only a little, then GET /page.html on another",
+            file=LARGE,
+            count=MANY,
+        ),
         cause=lambda: (
             causes.of_late_first_byte(httpd, None) if computing else causes.of_waiting(httpd, "blocking-write")
         ),
@@ -286,8 +295,8 @@ def test_slow_reader_gets_the_large_file_byte_for_byte(httpd):
         received = answer.body + client.rest()
     check(
         received == FILES[LARGE],
-        sent=f"GET /{LARGE} by a client that pauses while another one gets /page.html",
+        sent=say("GET /{file} by a client that pauses while another one gets /page.html", file=LARGE),
         got=f"{answer}, {causes.first_difference(received, FILES[LARGE])}",
-        expected=f"every byte of the {len(FILES[LARGE]):,}, once and in order",
+        expected=say("every byte of the file, once and in order"),
         cause=lambda: causes.of_wrong_large_file(httpd, answer, received),
     )

@@ -6,6 +6,7 @@ import pytest
 
 from . import causes
 from .clients import Connection, check, curl, exchange, request
+from .messages import say
 
 rule = pytest.mark.rule
 HELLO = b"Hello World"
@@ -23,7 +24,7 @@ def test_wsgi_application_answers_hello_world(wsgi):
         is_hello(answer),
         sent="GET /",
         got=f"{answer}: {answer.body[:40]!r}",
-        expected="200 and 'Hello World'",
+        expected=say("200 and {text!r}", text="Hello World"),
         cause=lambda: causes.of_wrong_body(wsgi, answer),
     )
 
@@ -35,8 +36,8 @@ def test_wsgi_content_type_is_the_applications(wsgi):
     check(
         field.partition(";")[0] == "text/plain",
         sent="GET /",
-        got=f"{answer} with Content-Type {field!r}",
-        expected="Content-Type: text/plain, as the application passed it to start_response",
+        got=answer.with_field("Content-Type"),
+        expected=say("Content-Type: text/plain, as the application passed it to start_response"),
         cause=lambda: "wsgi-headers-lost" if answer.status == 200 else None,
     )
 
@@ -48,7 +49,7 @@ def test_wsgi_application_is_asked_for_every_path_and_query(wsgi):
         answer.status == 200 and answer.body == HELLO,
         sent="GET /some/where?name=value",
         got=answer,
-        expected="200 and 'Hello World': the application decides, not the file system",
+        expected=say("200 and 'Hello World': the application decides, not the file system"),
         cause=lambda: cause_unless_asked(wsgi, answer, 404, "wsgi-looks-for-file"),
     )
 
@@ -64,9 +65,9 @@ def test_wsgi_post_reaches_the_application(wsgi):
     answer = curl(wsgi, "/", "--data", "some=body")
     check(
         answer.status == 200 and answer.body == HELLO,
-        sent="POST / with a body of 9 bytes",
+        sent=say("{sent} with a body of 9 bytes", sent="POST /"),
         got=answer,
-        expected="200 and 'Hello World'",
+        expected=say("200 and {text!r}", text="Hello World"),
         cause=lambda: cause_unless_asked(wsgi, answer, 405, "wsgi-looks-for-method"),
     )
 
@@ -80,8 +81,8 @@ def test_wsgi_head_has_no_body(wsgi):
     check(
         answer.status == 200 and not body,
         sent="HEAD /",
-        got=f"{answer}, followed by {len(body)} bytes",
-        expected="200 and only the head, although the application returns a body as for GET",
+        got=say("{answer}, followed by {count} bytes", answer=answer, count=len(body)),
+        expected=say("200 and only the head, although the application returns a body as for GET"),
         cause=lambda: "body-on-head" if HELLO in body else None,
     )
 
@@ -99,8 +100,8 @@ def test_wsgi_several_requests_of_one_client_are_answered(wsgi):
             answers.append(client.read())
     check(
         all(map(is_hello, answers)),
-        sent="GET / three times by one client, which keeps its connection where the server allows",
-        got=", then ".join(map(str, answers)),
-        expected="200 and 'Hello World' each time",
+        sent=say("GET / three times by one client, which keeps its connection where the server allows"),
+        got=say(", then ").join(map(str, answers)),
+        expected=say("200 and 'Hello World' each time"),
         cause=lambda: causes.of_wrong_body(wsgi, answers[-1]),
     )
