@@ -1,4 +1,4 @@
-"""A worker as its master sees it: what it was told, whether it hangs, how it is ended.
+"""A worker as its master sees it: what the master has told it, whether it hangs, how it is ended.
 
 Not here: what the worker itself does (worker.py), and how many workers are wanted (prefork.py).
 """
@@ -11,7 +11,7 @@ import time
 from asynchttpd import scoreboard
 
 STEP = 0.5  # seconds from one of the last signals to the next
-OVERLAP = 1.0  # seconds that a row may be old when we first see it
+OVERLAP = 1.0  # seconds that a row may be out of date when we first read it
 
 
 class Child:
@@ -19,10 +19,10 @@ class Child:
 
     started -- time.monotonic() before the fork
     ready -- has it said that it serves?
-    leaving -- it does not count any more: it was told to leave, or has been given up
+    leaving -- it no longer counts as a worker: it was told to leave, or the master has given it up
     leave_by -- when it is killed (time.monotonic()), however busy it is
     last_signals -- signals still to be sent to end it, one in each STEP
-    progress, stalled -- what its row said when we looked last, and for how many seconds it has said the same
+    progress, stalled -- what its row said when we last looked, and for how many seconds this has not changed
     """
 
     def __init__(self, pid, row, started):

@@ -1,12 +1,12 @@
 """Validators, preconditions, ranges and content codings (RFC 9110 sections 8.8, 12.5.3, 13 and 14).
 
 Values in, decisions out: this module reads no file and no clock, and sends nothing.
-To serve a file, call entity_tag, last_modified and select_parts; the other functions are how these decide.
+To serve a file, call entity_tag, last_modified and select_parts. The other functions do the work for these.
 
 *fields* maps lower-case field names to text decoded as latin-1, several lines of one field joined by ", ".
 *etag* is a strong entity tag; *mtime* and *now* are seconds since 1970. Byte ranges are half-open,
-(start, stop), and inclusive only on the wire. A field that makes no sense is ignored, never an error,
-except that an If-Match we cannot read still protects the file: 412.
+(start, stop), and inclusive only on the wire. A field that makes no sense is ignored and is no error,
+with one exception: an If-Match that we cannot read still protects the file, with 412.
 """
 
 import functools
@@ -23,13 +23,13 @@ FIFTY_YEARS = 50 * 31556952  # seconds
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-# In no pattern can two neighbouring repeats take the same character, so hostile input costs linear time.
-# [0-9], because \d also takes digits that int() reads and the RFC does not know.
+# In no pattern can two repeats side by side take the same character, so hostile input costs linear time.
+# [0-9] and not \d, which also takes digits of other scripts.
 DAY = f"(?:{'|'.join(DAYS)})"
 LONG_DAY = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
 MONTH = f"(?P<month>{'|'.join(MONTHS)})"
 CLOCK = "(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-9]|60)"
-# Rarely needed: compiled when the first one comes.
+# Few requests have a date, so these are compiled when the first one comes.
 IMF_FIXDATE = f"{DAY}, (?P<day>[0-9]{{2}}) {MONTH} (?P<year>[0-9]{{4}}) {CLOCK} GMT"
 RFC_850_DATE = f"{LONG_DAY}, (?P<day>[0-9]{{2}})-{MONTH}-(?P<year>[0-9]{{2}}) {CLOCK} GMT"
 ASCTIME_DATE = f"{DAY} {MONTH} (?P<day>[0-9 ][0-9]) {CLOCK} (?P<year>[0-9]{{4}})"
@@ -80,7 +80,7 @@ def evaluate_preconditions(method: str, fields: Fields, etag: str, mtime: float,
     304
     """
     safe = method in ("GET", "HEAD")
-    # A date counts only where the field with tags is absent, not where it is unreadable.
+    # A date counts only if there is no field with tags, not if there is one that we cannot read.
     if "if-match" in fields:
         if not names_tag(fields["if-match"], etag, weak=False):
             return 412
@@ -115,8 +115,8 @@ def requested_ranges(
 ) -> list[tuple[int, int]]:
     """Return the ranges to send, none for everything; raise RangeNotSatisfiable as parse_ranges does.
 
-    Only GET has ranges (RFC 9110 section 14.2): HEAD tells of the whole file. When If-Range is not the
-    present state of the file, the part that the client has is of another one: send everything.
+    Only GET has ranges (RFC 9110 section 14.2); HEAD describes the whole file. If If-Range does not match the
+    file, the client has a part of an older one: send everything.
 
     >>> requested_ranges("GET", {"range": "bytes=0-9", "if-range": '"v1"'}, '"v1"', 0, 1000, now=60)
     [(0, 10)]
@@ -129,11 +129,11 @@ def requested_ranges(
 
 
 def is_current(validator: str, etag: str, mtime: float, now: float) -> bool:
-    """Tell whether the tag or date of an If-Range is strongly that of the file (RFC 9110 section 13.1.5)."""
+    """Tell whether *validator*, the tag or date of an If-Range, is the file's; weak ones never are (section 13.1.5)."""
     if validator == etag:
         return True
     date = parse_http_date(validator, now)
-    # Until its second is over the file may change again without a new date (section 8.8.2.2).
+    # Within the same second the file may change again and keep its date (section 8.8.2.2).
     return date is not None and date == whole_seconds(mtime) and now >= date + 1
 
 
@@ -143,9 +143,9 @@ def parse_ranges(field: str, size: int) -> list[tuple[int, int]]:
     field -- value of a Range field, such as "bytes=0-99, -5" (RFC 9110 section 14.2)
     size  -- length of the representation in bytes, >= 0
 
-    So no byte is sent twice. None at all means "ignore the field and send everything": unknown unit, bad syntax,
+    So no byte is sent twice. An empty list means "ignore the field and send everything": unknown unit, bad syntax,
     more than RANGES_LIMIT ranges, or the tail of an empty file, which Content-Range cannot express. Raise
-    RangeNotSatisfiable when nothing of any range lies inside the representation (the response is then 416).
+    RangeNotSatisfiable if no range has a byte in the representation; the answer is then 416.
 
     >>> parse_ranges("bytes=0-99,90-109", 1000)
     [(0, 110)]
@@ -166,7 +166,7 @@ def parse_ranges(field: str, size: int) -> list[tuple[int, int]]:
 
 
 def parse_range(spec: str, size: int) -> tuple[int, int]:
-    """Return the (start, stop) that "0-99", "900-" or "-5" means; start >= stop: nothing of it lies inside.
+    """Return the (start, stop) that "0-99", "900-" or "-5" means; start >= stop if it has no byte of the file.
 
     Raise ValueError for bad syntax, and for the tail of an empty file.
     """
@@ -185,7 +185,7 @@ def parse_range(spec: str, size: int) -> tuple[int, int]:
 
 
 def merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return *ranges* without those that touch or overlap, in the order asked for (RFC 9110 section 15.3.7.2)."""
+    """Return *ranges*, joined where they touch or overlap, in the order asked for (RFC 9110 section 15.3.7.2)."""
     blocks: list[tuple[int, int]] = []
     for start, stop in sorted(ranges):
         if blocks and start <= blocks[-1][1]:
@@ -209,9 +209,9 @@ def unsatisfied_range(size: int) -> str:
 def entity_tag(size: int, mtime_ns: int, coding: str = "") -> str:
     """Return the strong entity tag of a file's bytes (RFC 9110 section 8.8.3).
 
-    No inode, so that copies of a site agree; *coding* keeps a precompressed sibling apart in any case.
-    Known hole: rewritten with the same length within one tick of the file system's clock (some
-    milliseconds on Linux), a file keeps its tag.
+    It does not contain the inode, so that copies of a site have the same tags. *coding* gives a precompressed
+    sibling a tag of its own. Known hole: a file keeps its tag if it is written again with the same length within
+    one tick of the file system's clock (some milliseconds on Linux).
 
     >>> entity_tag(1000, 1700000000123456789)
     '"17979cfe3d85cd15-3e8"'
@@ -220,13 +220,13 @@ def entity_tag(size: int, mtime_ns: int, coding: str = "") -> str:
 
 
 def last_modified(mtime: float, now: float) -> str | None:
-    """Return the value of Last-Modified, never later than Date (RFC 9110 section 8.8.2.1), or None for no field."""
+    """Return the value of Last-Modified, not later than Date (RFC 9110 section 8.8.2.1); None: send no such field."""
     return http_date(min(mtime, now))
 
 
 @functools.lru_cache(maxsize=256)  # the same second is asked for again and again
 def http_date(seconds: float) -> str | None:
-    """Return *seconds* since 1970 as an IMF-fixdate (RFC 9110 section 5.6.7), or None outside the years 1 to 9999.
+    """Return *seconds* since 1970 as an IMF-fixdate (RFC 9110 section 5.6.7); None outside the years 1 to 9999.
 
     >>> http_date(784111777)
     'Sun, 06 Nov 1994 08:49:37 GMT'
@@ -235,20 +235,20 @@ def http_date(seconds: float) -> str | None:
     if moment is None:
         return None
     year, month, day, hour, minute, second, weekday, *_ = time.gmtime(moment)
-    # Not strftime: it speaks the language of the locale.
+    # Not strftime(), which would name days and months in the language of the locale.
     return f"{DAYS[weekday]}, {day:02} {MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
 
 
 def whole_seconds(seconds: float) -> int | None:
-    """Return the second in which *seconds* falls, or None when no HTTP-date can say it (as for NaN)."""
+    """Return *seconds* rounded down; None if there is no such HTTP-date (NaN, or a year beyond 9999)."""
     return math.floor(seconds) if FIRST_SECOND <= seconds < END_OF_TIME else None
 
 
 def parse_http_date(text: str, now: float) -> int | None:
     """Return the seconds since 1970 of an HTTP-date in any form of RFC 9110 section 5.6.7, or None for anything else.
 
-    A wrong day of the week is forgiven. A two-digit year is of the century of *now*, or of the one
-    before when it would lie more than 50 years ahead.
+    A wrong day of the week does not matter. A year of two digits is in the century of *now*, or in the one
+    before if that would be more than 50 years ahead.
 
     >>> parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT", now=1700000000)
     784111777
@@ -266,7 +266,7 @@ def parse_http_date(text: str, now: float) -> int | None:
 
 def seconds_of(date: re.Match[str], year: int) -> int | None:
     """Return the seconds since 1970 of a date's match, or None when *year* has no such day."""
-    import datetime  # here: only few requests have a date
+    import datetime  # late, since few requests have a date
 
     month, day, hour, minute = MONTHS.index(date["month"]) + 1, int(date["day"]), int(date["hour"]), int(date["minute"])
     try:
@@ -277,10 +277,10 @@ def seconds_of(date: re.Match[str], year: int) -> int | None:
 
 
 def preferred_codings(accept_encoding: str, available: Sequence[str] = ("br", "zstd", "gzip")) -> list[str]:
-    """Return the codings to try, best first (RFC 9110 section 12.5.3); if none is at hand, send the plain file.
+    """Return the codings to try, best first (RFC 9110 section 12.5.3). If the file has none of them, send it plain.
 
-    accept_encoding -- "" when there is no such field; malformed members are ignored
-    available       -- what the server may offer, in its own order, which decides between equal weights
+    accept_encoding -- "" if there is no such field; malformed members are ignored
+    available       -- what the server may offer; its order decides between equal weights
 
     A coding that the client likes less than "identity" is left out.
 

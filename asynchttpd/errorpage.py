@@ -39,10 +39,10 @@ a {{ color: inherit; text-underline-offset: .25em }}
 
 # In place of those texts of the standard library that speak to programmers.
 TEXTS = {
-    403: "The server may not read this file",
-    404: "There is nothing at this address. It may be misspelt, or what was here has moved",
-    500: "Something is broken here, and the log of the server says what",
-    503: "Too much is asked of this server at the moment: try again in a few seconds",
+    403: "The server is not allowed to read this file",
+    404: "There is nothing at this address. It may be misspelt, or the page has moved",
+    500: "Something went wrong on this server. Its log says what",
+    503: "This server has too much to do at the moment. Please try again in a few seconds",
 }
 
 

@@ -1,15 +1,14 @@
 """HTTP/1.1 message syntax and framing (RFC 9112): bytes in, values out.
 
-Nothing here reads a socket, and what is remembered (lru_cache) is what the same text would give again. So every rule
-can be tried in a Python shell:
+Nothing here reads a socket or depends on what came before, so you can try every rule in a Python shell:
 
 >>> parse_head(b"GET /a?b HTTP/1.1\\r\\nHost: example.org")
 ('GET', '/a?b', 'HTTP/1.1', {'host': 'example.org'})
 
-Bytes are judged by ASCII patterns that must match in full. Python's own helpers are too kind for the wire:
-int() takes "+1_0", str.strip() eats \\x85, str.splitlines() breaks at \\x0b, "$" matches before a final newline.
-Wherever two servers have read the same bytes differently, requests were smuggled between them; so what is
-not exactly right is refused. `docs/rfc.md` lists the sections and where we are stricter than they ask.
+Patterns in ASCII decide, and must match the whole text. Python's own helpers accept too much: int() takes "+1_0",
+str.strip() removes \\x85, str.splitlines() breaks at \\x0b, "$" matches before a final newline. Where two servers read
+the same bytes differently, attackers smuggle requests past one of them. So what is not exactly right is refused.
+`docs/rfc.md` lists the sections of the RFC, and where we are stricter.
 
 Not here: what a method means, when to answer, anything about connections (httpd.py); dates, entity tags
 and ranges (conditional.py).
@@ -20,18 +19,18 @@ import re
 
 REQUEST_LINE_LIMIT = 8190  # bytes; above it 414
 FIELD_LIMIT = 8190  # bytes of one field line; above it 431
-FIELD_COUNT_LIMIT = 100  # fields of one message, trailers counted apart; above it 431
+FIELD_COUNT_LIMIT = 100  # fields of one head, or of one chunked body's trailers; above it 431
 HEAD_LIMIT = 65536  # bytes of a head, and of a chunked body's trailers; above it 431
 BLANK_LIMIT = 16  # bytes of empty lines skipped before a request line; above it 400
-SHORT = 256  # characters; of longer texts nothing is remembered, or strangers could fill our memory with them
-BLOCK_LIMIT = 2048  # bytes; longer blocks of field lines are parsed each time, for the same reason
+SHORT = 256  # characters; longer texts are not cached, or strangers could fill our memory with them
+BLOCK_LIMIT = 2048  # bytes; longer blocks of field lines are not cached, for the same reason
 LENGTH_DIGITS = 19  # digits of a Content-Length; more is 413 whatever the limit of the body
 
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # Browsers, curl and urllib leave some bytes as they are although RFC 3986 wants them encoded: " < > [ ] ^ ` { | } and,
-# in a query, the backslash. In a path that would be a slash to some of them, so there it is refused as all the rest is.
-# "*+" takes all it can and never gives back: with "*" a target of 40 letters and one blank could be tried
-# in 2**40 ways before it is refused.
+# a query, the backslash. In a path some of them take a backslash for a slash, so there we refuse it, as all the rest.
+# "*+" takes all it can and gives nothing back. With "*", a target of 40 letters and one blank could be matched in 2**40
+# ways before it is refused.
 PATH = r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}\"<>]++|%[0-9A-Fa-f]{2})*+"
 QUERY = r"(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}\"<>\\?%]*+)?"
 REG_NAME = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})++"  # an IPv4 address, too
@@ -49,13 +48,13 @@ FIELD_NAME = re.compile(TOKEN)
 FIELD = re.compile(rf"{TOKEN}: [\t -~\x80-\xff]*")
 CONTROLS = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])  # all but the tab
 
-# What no head may contain. Judged on pieces of a head that asynchat hands on, which never end between CR and LF:
-# it holds back whatever could be the start of the terminator CR LF CR LF.
+# What no head may contain. It is searched for in pieces of a head. asynchat never ends a piece between CR and LF, since
+# it holds back what could be the start of the terminator CR LF CR LF.
 BAD_OCTET = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
 
-# Fields that frame or address a message: a second one is somebody trying to be read in two ways.
+# Fields that frame or address a message. Two of them could be read in two ways.
 SINGLE_FIELDS = frozenset({"host", "content-length", "transfer-encoding", "content-type", "authorization"})
-# Codings that exist but are not spoken here, properly stacked under chunked: 501 rather than 400 (RFC 9112 §6.1).
+# Codings that exist but that we do not decode, with chunked as the last: 501 rather than 400 (RFC 9112 §6.1).
 FOREIGN_CODINGS = re.compile(r"(?:(?:x-)?(?:gzip|compress|deflate)[ \t]*,[ \t]*)+chunked")
 LENGTH = re.compile(r"[0-9]+")
 
@@ -77,15 +76,15 @@ class Fields(dict):
     """The header fields of one message: lower-case names -> values, both str (latin-1).
 
     Looked up in any case and, as with http.server's `headers`, a missing field is None. A field that came
-    several times is one value joined with ", " (RFC 9110 §5.3).
+    several times is one value, joined with ", " (RFC 9110 §5.3).
 
     >>> fields = Fields({"content-length": "3"})
     >>> fields["Content-Length"], fields["Range"], "CONTENT-LENGTH" in fields
     ('3', None, True)
 
-    Read-only: requests that send the same lines share one object, and with it what follows from them.
+    Read-only: requests that send the same lines share one object, and what is worked out from it:
     decided -- {version: what decide() returns}
-    variables -- what they are to a WSGI application, None until one has asked (async_wsgi.py)
+    variables -- the variables of a WSGI environ, None until an application has asked (async_wsgi.py)
     """
 
     __slots__ = ("decided", "variables")
@@ -115,9 +114,9 @@ def parse_head(head: bytes) -> tuple[str, str, str, Fields]:
     """Return (method, target, version, fields) of a request; *head* is all before the empty line that ends it.
 
     method -- in the case it came
-    target -- origin-form ("/path?query", percent-encoded as it came), "*" or, for CONNECT, "host:port";
-              of an absolute-form only path and query are left, its authority replaces the Host field
-    version -- "HTTP/1.0", "HTTP/1.1" or a later minor version; as text they compare as they should
+    target -- origin-form ("/path?query", percent-encoded as it came), "*" or, for CONNECT, "host:port". An
+              absolute-form is cut down to path and query, and its authority replaces the Host field
+    version -- "HTTP/1.0", "HTTP/1.1" or a later minor version; compared as text they are in the right order
 
     Raise HTTPError 400, 414 (request line too long), 431 (fields too long or too many) or 505.
     """
@@ -133,8 +132,8 @@ def parse_head(head: bytes) -> tuple[str, str, str, Fields]:
 
 
 def parse_block(block: bytes) -> Fields:
-    """Return the fields in a *block* of lines, the CR LF behind the last one left out; raise HTTPError 400 or 431."""
-    # No control characters but those of the line ends: counted, since a pattern takes five times as long.
+    """Return the fields in *block*, lines without the last CR LF; raise HTTPError 400 or 431."""
+    # Are there control characters besides line ends? Counting them takes a fifth of the time of a pattern.
     if len(block) - len(block.translate(None, CONTROLS)) != 2 * block.count(b"\r\n"):
         raise HTTPError(400, "control character or bare line break in a head")
     fields = parse_fields(block.decode("latin-1").split("\r\n") if block else [])
@@ -145,7 +144,7 @@ def parse_block(block: bytes) -> Fields:
 
 
 def parse_request_line(line: str) -> tuple[str, str, str, str | None]:
-    """Return (method, target, version, authority), the last if the target says of which host it is (RFC 9112 §3).
+    """Return (method, target, version, authority); authority is None unless the target names a host (RFC 9112 §3).
 
     Raise HTTPError 400, 414, or 505 for another major version (RFC 9110 §2.5).
     """
@@ -166,7 +165,7 @@ def parse_request_line(line: str) -> tuple[str, str, str, str | None]:
 
 
 def parse_target(method: str, target: str) -> tuple[str, str | None]:
-    """Return (target, authority): what is asked for, and of which host if the target itself says so.
+    """Return (target, authority): what is asked for, and the host if the target names one, else None.
 
     Raise HTTPError 400 for a form that does not belong to the method (RFC 9112 §3.2).
     """
@@ -187,7 +186,7 @@ def is_authority(text: str) -> bool:
     match = AUTHORITY.fullmatch(text)
     if match is None or match[1] is None:
         return match is not None
-    import ipaddress  # here: few hosts are addresses of IPv6
+    import ipaddress  # late, since few hosts are IPv6 addresses
 
     try:
         ipaddress.IPv6Address(match[1][1:-1])
@@ -222,14 +221,14 @@ def parse_fields(lines: list[str]) -> Fields:
 
 
 def lower_token(name: str) -> str:
-    """Return *name*, of a method or a field, in lower case; raise HTTPError 400 if it is no token (RFC 9110 §5.6.2)."""
+    """Return *name*, a method's or a field's, lower-case; raise HTTPError 400 if it is no token (RFC 9110 §5.6.2)."""
     if not FIELD_NAME.fullmatch(name):
         raise HTTPError(400, "malformed name, or folded field line (RFC 9112 §5.2)")
     return name.lower()
 
 
 def skip_empty_lines(data: bytes) -> bytes:
-    """Return *data*, which does not end between CR and LF, without the empty lines (CR LF or LF) at its start.
+    """Return *data* without the empty lines (CR LF or LF) at its start; it must not end between CR and LF.
 
     Raise HTTPError 400 for a bare CR (RFC 9112 §2.2).
 
@@ -242,8 +241,8 @@ def skip_empty_lines(data: bytes) -> bytes:
     return rest
 
 
-# Clients ask for the same few things again and again, at a few hosts, and send the same lines with each request.
-# Nothing remembered can be out of date: the same bytes always mean the same.
+# Clients send the same few request lines, hosts and fields again and again. What is cached cannot be out of date: the
+# same bytes always mean the same.
 remembered_block = functools.lru_cache(maxsize=256)(parse_block)
 remembered_line = functools.lru_cache(maxsize=256)(parse_request_line)
 remembered_authority = functools.lru_cache(maxsize=256)(is_authority)
@@ -251,16 +250,16 @@ remembered_token = functools.lru_cache(maxsize=256)(lower_token)
 
 
 def check_partial_head(piece: bytes) -> None:
-    """Raise HTTPError 400 if *piece*, a part of a head still to be completed, cannot belong to one.
+    """Raise HTTPError 400 if *piece*, part of a head that is still coming in, cannot belong to one.
 
-    Without it a request with bare line feeds, or a TLS hello, would be waited for until its deadline.
+    Otherwise a request with bare line feeds, or a TLS hello, would get its answer only at the deadline.
     """
     if BAD_OCTET.search(piece):
         raise HTTPError(400, "control character or bare line break in a head")
 
 
 def oversized_head(head: bytes) -> HTTPError:
-    """Return what is wrong with a head of which *head*, above HEAD_LIMIT, is only the start: 400, 414, 431 or 505."""
+    """Return what is wrong with a request whose head begins with *head* and is too long: 400, 414, 431 or 505."""
     request_line, _, rest = head.decode("latin-1").partition("\r\n")
     try:
         parse_request_line(request_line)
@@ -298,7 +297,7 @@ def body_framing(version: str, fields: Fields) -> int | None:
 
 
 def decide(version: str, fields: Fields) -> tuple[int | None, bool, bool]:
-    """Return what body_framing(), keep_alive() and expects_continue() do, found once for all that send these fields."""
+    """Return what body_framing(), keep_alive() and expects_continue() return, worked out once for the same *fields*."""
     decided = fields.decided.get(version)
     if decided is None:
         decided = body_framing(version, fields), keep_alive(version, fields), expects_continue(version, fields)
@@ -332,6 +331,6 @@ def field_line(name: str, value: str) -> str:
     'Location: /a/'
     """
     line = f"{name}: {value}"
-    if not FIELD.fullmatch(line) or ":" in name:  # which would bring a value of its own
+    if not FIELD.fullmatch(line) or ":" in name:  # a name with a colon would bring a value of its own
         raise ValueError(f"not a header field: {line!r}")
     return line

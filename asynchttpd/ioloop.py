@@ -1,4 +1,4 @@
-"""The loop that drives asyncore's channels. An event costs the same however many channels there are.
+"""The loop under asyncore's channels. An event costs the same however many channels there are.
 
 asyncore keeps its channels in a dict {descriptor: channel} and asks every one of them, on every turn, whether it wants
 to read or write: 2,000 idle connections cost 2 ms a request, and select() fails at descriptor 1024. Here the same dict
@@ -17,14 +17,14 @@ It adds four things to asyncore.loop():
                 a sweep once a second calls the channel's handle_timeout();
   wake-up    -- EventMap.call_soon(function) runs *function* in the loop at once. Signal handlers and other threads use
                 it, since they must not touch channels themselves;
-  touch      -- a channel whose wishes change outside of its own events says so with map.touch(fd). A channel that does
-                not know this module (it has no `deadline`) is asked again at every sweep;
-  batches    -- channels that want to write at the end of a turn do so then, before epoll is asked to watch them:
-                there is nearly always room. They do not write earlier because waking a client that sleeps costs more
-                than sending to one that has just been woken.
+  touch      -- a channel that wants to read or write from now on, but has had no event, calls map.touch(fd). A channel
+                that does not know this module (it has no `deadline`) is asked again at every sweep;
+  batches    -- channels that want to write do so at the end of the turn, before epoll watches them, since the socket
+                nearly always has room. Earlier costs more: each send would wake a client that sleeps, and after a batch
+                most are awake already.
 
-`asyncore.loop()` can still run channels in an EventMap, which to asyncore is a dict. Then it has at most the last of
-the four, in a long batch of accepts.
+`asyncore.loop()` can still run channels in an EventMap, which to asyncore is a dict. Then these four are missing, but
+for the batches while many clients are accepted at once.
 """
 
 import collections
@@ -45,9 +45,7 @@ with warnings.catch_warnings():
         import asynchat
         import asyncore
     except ModuleNotFoundError as error:
-        sys.exit(
-            f"Python has no {error.name} any more; its successor is to be had by: pip install pyasyncore pyasynchat"
-        )
+        sys.exit(f"this Python has no {error.name}; install it with: pip install pyasyncore pyasynchat")
 
 log = logging.getLogger("httpd")
 
@@ -59,10 +57,10 @@ EVENTS_PER_TURN = 64  # so that a sweep, or a new connection, never waits for th
 WRITE_BATCH = 32  # channels that write together at most: more would gain little
 WRITE_DELAY = 0.001  # seconds that the first of them waits at most, unless a neighbour's work is slow
 SLOW_TURN = 0.01  # seconds; some sixty quick events take a fifth of this
-LONGEST_TURN = 0.25  # seconds after which no other piece of work is begun: signals, the sweep and newcomers come first
-POLL_PAUSE = 0.1  # seconds until the next try when the system cannot tell of events
-STALL = 1.0  # seconds that a sweep may come too late; above it they are added to all deadlines
-FAIR_PERIOD = 1.0  # seconds after a slow turn in which each event has a turn of its own
+LONGEST_TURN = 0.25  # seconds after which a turn begins no more work: signals, the sweep and new clients come first
+POLL_PAUSE = 0.1  # seconds until the next try when the system cannot report events
+STALL = 1.0  # seconds that a sweep may be late; if it is later, all deadlines move by as much
+FAIR_PERIOD = 1.0  # seconds after a slow turn in which each event gets a turn of its own
 
 
 class EventMap(dict):
@@ -107,14 +105,14 @@ class EventMap(dict):
             try:
                 self.poller.unregister(fd)
             except (OSError, KeyError):
-                pass  # closed already, which has told the kernel: what is left to do must not stop here
+                pass  # it was closed, and the kernel has forgotten it; the caller has more to do
 
     def touch(self, fd):
         """Ask the channel of *fd* before the next poll what it wants."""
         self.touched.add(fd)
 
     def update_touched(self):
-        """Let the channels that had an event or were touched write if they want to, and ask what they wait for now."""
+        """Let the channels that had an event or were touched write, and ask each what it waits for now."""
         if self.poller is None:
             self._open_poller()
         turn_ends = None
@@ -138,7 +136,7 @@ class EventMap(dict):
                 pass  # the pipe is full: the loop has been woken already
 
     def end_turn(self):
-        """Send what is ready and call `every_turn`; also for a signal handler, when one event of a turn hangs."""
+        """Send what is ready and call `every_turn`. A signal handler calls it, too, when an event hangs."""
         self.update_touched()
         for function in self.every_turn:
             self._call(function)
@@ -162,7 +160,7 @@ class EventMap(dict):
         for fd, events, channel in [(fd, events, self.get(fd)) for fd, events in ready]:
             if fd == self.wake_reader:
                 os.read(fd, 4096)
-            elif self.get(fd) is channel:  # else it is stale: the descriptor has been closed, perhaps used again
+            elif self.get(fd) is channel:  # else the event is stale: the descriptor was closed, and may be used again
                 self.touched.add(fd)
                 self._guard(fd, channel, asyncore.readwrite, channel, events)
                 if len(self.touched) >= WRITE_BATCH or time.monotonic() > write_at:
@@ -177,8 +175,8 @@ class EventMap(dict):
             if time.monotonic() > turn_ends:
                 break
         self.update_touched()
-        # An answer that is ready should not wait for a neighbour's slow work. Nor should the same clients always come
-        # first: of several events in a turn, epoll lists those that are ready again before newer ones.
+        # An answer that is ready should not wait for a neighbour's slow work. And the same clients should not always be
+        # first: if a turn has several events, epoll puts clients that are ready again before new ones.
         now = time.monotonic()
         if now - began > SLOW_TURN:
             self.fair_until = now + FAIR_PERIOD
@@ -186,7 +184,7 @@ class EventMap(dict):
     def sweep(self):
         """Call handle_timeout() of every channel whose deadline has passed; ask those without the attribute again."""
         now = time.monotonic()
-        # Stopped, or held up by an application, we have read nothing: that is not the clients' fault.
+        # If the process was stopped, or an application held it up, we have read nothing. Clients are not to blame.
         self.lag = lost = max(0.0, now - self.sweep_at) if self.sweep_at else 0.0
         self.sweep_at = now + SWEEP_INTERVAL
         for function in self.every_second:
@@ -209,14 +207,14 @@ class EventMap(dict):
                     break
 
     def _call(self, function):
-        """Call *function*. What it raises is logged and ends neither the loop nor what stands behind it in line."""
+        """Call *function* and log what it raises: the loop, and the functions after this one, must go on."""
         try:
             function()
         except Exception:
             log.exception("%r failed in the loop", function)
 
     def _guard(self, fd, channel, function, *arguments):
-        """Call a *function* for *channel*. If even its handle_error() fails the channel is taken out by force."""
+        """Call *function* for *channel*. If even its handle_error() fails, throw the channel out."""
         try:
             function(*arguments)
         except Exception:
@@ -248,7 +246,7 @@ class EventMap(dict):
             else:
                 self.poller.modify(fd, wanted)
         except OSError:
-            self._guard(fd, channel, channel.handle_error)  # unwatched, it would be forgotten
+            self._guard(fd, channel, channel.handle_error)  # nobody watches it, so it would stay open for ever
         else:
             self.interest[fd] = wanted
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 PAGE_LIMIT = 2000  # entries of one page
-FOLDER_LIMIT = 20_000  # entries of a folder that are sorted: some 50 ms in which the loop stands still
+FOLDER_LIMIT = 20_000  # entries of a folder that are read and sorted: the loop stands still for some 50 ms
 
 # Pictures of control characters, and U+FFFD for what would turn "ev\u202egnp.exe" into "evexe.png" on the screen.
 VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421}
@@ -63,7 +63,7 @@ ROW = '<tr><td><a href="{link}">{name}</a></td><td>{size}</td><td>{modified}</td
 
 
 class Entry(NamedTuple):
-    name: str  # with lone surrogates for bytes that are no UTF-8, as os.fsdecode() has them
+    name: str  # bytes that are not UTF-8 are lone surrogates, as os.fsdecode() makes them
     is_folder: bool
     size: int  # bytes
     mtime: float  # seconds since 1970
@@ -102,10 +102,12 @@ def answer(path: str, page: Page, accept: str) -> tuple[dict[str, str], bytes]:
 
 
 def read_folder(fd: int, is_listed: Callable[[os.DirEntry], bool], target: str = "") -> Page:
-    """Return the page that *target* asks for, or else the last, of the folder open as *fd*; with what *is_listed*.
+    """Return the page that *target* asks for, or else the last, of the folder that is open as *fd*.
 
-    Sorted are all, folders first, then by name; above FOLDER_LIMIT those that the system names first. Only those of the
-    page are asked for their size and date. Raise OSError if the folder cannot be read.
+    is_listed -- function that tells whether an entry is shown
+
+    Folders come first, then names in order. If there are more than FOLDER_LIMIT entries, only those that the system
+    names first count. Size and date are looked up for this page only. Raise OSError if the folder cannot be read.
     """
     names, is_cut = [], False
     with os.scandir(fd) as found:
@@ -117,7 +119,7 @@ def read_folder(fd: int, is_listed: Callable[[os.DirEntry], bool], target: str =
                     break
                 names.append((not entry.is_dir(), entry.name.lower(), entry.name, entry))
             except OSError:
-                continue  # a link in a circle
+                continue  # a symbolic link that leads back to itself
     names.sort(key=lambda row: row[:3])
     count = max(-(-len(names) // PAGE_LIMIT), 1)
     number = min(page_number(target), count)
@@ -150,7 +152,7 @@ def as_html(path: str, page: Page) -> bytes:
 
 
 def note(page: Page) -> str:
-    """Return what stands below the entries: how many there are, how many are left out, and the way to them."""
+    """Return the line below the entries: how many there are, how many are not shown, and links to the other pages."""
     total = f"more than {page.total}" if page.is_cut else page.total
     if page.count == 1:
         return f"Entries: {total}"
@@ -167,7 +169,7 @@ def note(page: Page) -> str:
 def as_json(page: Page) -> bytes:
     """Return {"entries": [{"name", "type", "size", "mtime"} ...], "truncated", "page", "pages", "total"}.
 
-    truncated -- has the folder entries that are not here?
+    truncated -- does the folder have entries that are not in this answer?
     """
     rows = [
         {
@@ -184,12 +186,12 @@ def as_json(page: Page) -> bytes:
 
 
 def printable(name: str) -> str:
-    """Return *name* with a replacement character for each byte that is no UTF-8."""
+    """Return *name* with a replacement character for each byte that is not UTF-8."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 
 def visible(name: str) -> str:
-    """Return *name* for a reader, who must not be deceived: control characters and turns of direction show."""
+    """Return *name* so that it cannot deceive a reader: control characters and changes of direction become visible."""
     return printable(name).translate(VISIBLE)
 
 
@@ -207,7 +209,7 @@ def human_size(size: float) -> str:
 
 
 def utc(seconds: float) -> str:
-    """Return "2026-11-24 12:00", or "" for a time that no calendar has."""
+    """Return a time such as "2026-11-24 12:00", or "" for one that no calendar has."""
     try:
         return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
     except (OverflowError, ValueError, OSError):

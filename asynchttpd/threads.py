@@ -24,10 +24,10 @@ log = logging.getLogger("httpd")
 class Pool:
     """The threads of a worker. All are started at once: later a request might find that no more can be started.
 
-    jobs -- those that run or wait for a thread
-    queue_limit -- how many may wait
+    jobs -- each Job that has a thread or waits for one
+    queue_limit -- how many jobs may wait
     timeout -- seconds after which the log shows the stack of a busy thread; 0: never
-    is_stuck -- are all threads busy for longer, with no client waiting for them? Nothing can free such threads
+    is_stuck -- has every thread been busy for longer than that, and has every client left? Nothing frees such threads
 
     Raise RuntimeError if the system cannot start so many.
     """
@@ -54,7 +54,7 @@ class Pool:
         self.executor.submit(job.run)
 
     def look(self):
-        """Once a second: log each job that has been at work for long, and see whether the pool is stuck."""
+        """Log each job that has been busy for too long, and see whether the pool is stuck; called once a second."""
         busy_before = time.monotonic() - (self.timeout or math.inf)
         busy = [job for job in self.jobs if job.busy_since is not None and job.busy_since < busy_before]
         for job in busy:
@@ -77,9 +77,9 @@ class Job:
     given_up -- the answer is not needed any more: the client has left, or got 504
     thread -- the identifier of its thread while that is at work, for stack()
     busy_since -- when the application last sent something, or began; None while it waits for the client
-    body -- all of the answer's body, if it is one piece: the loop is woken once for it and the end
+    body -- the answer's body if it is a single piece: then the loop is woken once, for the body and for the end
     file -- a plain file that the application has returned: the loop sends it
-    input -- the body of a request that was given up; the thread may still be reading it, so it is closed at the end
+    input -- the body of a request that was given up. The thread may still read it, so it is closed when the thread ends
     """
 
     def __init__(self, handler):
@@ -87,7 +87,7 @@ class Job:
         self.environ = handler.get_environ()
         self.application = handler.server.get_app()
         self.call_soon = handler._map.call_soon
-        # What wakes the thread is set and read under one lock, so that no wake-up can be missed before the sleep.
+        # What wakes the thread is set and read under one lock. So no wake-up is lost before the thread sleeps.
         self.lock = threading.Condition(threading.Lock())
         self.has_room = True  # may the next piece be passed on?
         self.given_up = self.is_named = False
@@ -105,7 +105,7 @@ class Job:
         self.thread = self.busy_since = None
         self.answer.ended = True
         if self.given_up:
-            self.drop(error)  # here: there may be no loop any more
+            self.drop(error)  # in the thread, since the loop may have ended
             error = None
         self.call_soon(functools.partial(self.handler.in_loop, self.handler.job_done, self, error))
 
@@ -127,7 +127,7 @@ class Job:
                 self.answer.close(result)
 
     def start_response(self, status, response_headers, exc_info=None):
-        """The same as the handler's, which may be at another request when this one has been given up."""
+        """As the handler's start_response(); but when this job was given up, the handler may be at another request."""
         self.answer.start(status, response_headers, exc_info)
         return self.write
 
@@ -155,7 +155,7 @@ class Job:
             self.lock.notify()
 
     def give_up(self, body):
-        """Stop waiting for the thread: its further output is dropped. It may be reading *body*."""
+        """Stop waiting for the thread and drop what it still sends. It may be reading *body*, the request's."""
         with self.lock:
             self.input, self.given_up = body, True
             self.lock.notify()
@@ -164,7 +164,7 @@ class Job:
         return self.given_up or self.handler.client_disconnected()
 
     def drop(self, error):
-        """It was given up and has ended: clean up in the handler's place."""
+        """Clean up after a job that was given up and has ended; its handler does not."""
         if error:
             log.error("%s failed after it was given up", self.answer.request, exc_info=error)
         if self.file:
@@ -172,7 +172,7 @@ class Job:
             self.file = None
 
     def stack(self):
-        """Return the present stack of the thread, as text."""
+        """Return what the thread is doing now, as the text of a stack."""
         frame = sys._current_frames().get(self.thread)
         return "".join(traceback.format_stack(frame)) if frame else "still waiting for a thread"
 
