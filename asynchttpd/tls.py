@@ -135,18 +135,23 @@ class TLSChannel(Channel):
     def decrypt(self, data):
         """Return what *data* holds for us, and send OpenSSL's answer. Raise BlockingIOError if it holds nothing."""
         self.incoming.write(data)
-        pieces, has_ended = [], True
+        pieces, has_ended = [], False
         try:
             while piece := self.tls.read(RECORD):
                 pieces.append(piece)
+                if not self.incoming.pending and not self.tls.pending():
+                    break  # to ask once more would cost an exception
+            else:
+                has_ended = True
         except ssl.SSLWantReadError:
-            has_ended = False
+            pass
         except ssl.SSLError as error:  # the handshake has failed, or somebody has meddled with the bytes
             log.debug("%s left: %s", self.client, error.reason)
             self.flush()  # an alert
             self.close()
             return b""
-        self.flush()
+        if self.outgoing.pending:
+            self.flush()
         if self.state is CLOSED:
             return b""
         if pieces:
