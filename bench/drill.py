@@ -54,11 +54,15 @@ class Server:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def belongings(self):
-        """Return descriptors, threads and resident MiB of the master."""
-        proc = Path(f"/proc/{self.process.pid}")
-        status = (proc / "status").read_text()
-        threads, resident = (int(re.search(rf"{name}:\s+(\d+)", status)[1]) for name in ("Threads", "VmRSS"))
-        return len(list((proc / "fd").iterdir())), threads, round(resident / 1024, 1)
+        return belongings(self.process.pid)
+
+
+def belongings(pid):
+    """Return descriptors, threads and resident MiB of a process."""
+    proc = Path(f"/proc/{pid}")
+    status = (proc / "status").read_text()
+    threads, resident = (int(re.search(rf"{name}:\s+(\d+)", status)[1]) for name in ("Threads", "VmRSS"))
+    return len(list((proc / "fd").iterdir())), threads, round(resident / 1024, 1)
 
 
 class Load:

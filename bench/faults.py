@@ -106,6 +106,11 @@ def exchange(sock, path="/", method=b"GET", body=b""):
 
 
 def read_answer(sock):
+    head, body = read_message(sock)
+    return int(head[9:12]), body
+
+
+def read_message(sock):
     with sock.makefile("rb") as reader:
         head = b""
         while not head.endswith(b"\r\n\r\n"):
@@ -121,7 +126,7 @@ def read_answer(sock):
                     raise ValueError("half an answer")
                 body += reader.read(size + 2)[:-2]
             reader.readline()
-        return int(head[9:12]), body
+        return head, body
 
 
 class Bystander:

@@ -12,14 +12,12 @@ import argparse
 import contextlib
 import os
 import random
-import re
 import signal
 import socket
 import struct
 import sys
 import threading
 import time
-from pathlib import Path
 
 import drill
 import faults
@@ -35,14 +33,27 @@ descriptors + threads of master and workers; MiB of the master and of the larges
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends a reset
 
 
+def answers(server, path, fields):
+    """Ask once with each of *fields*, on one connection, and on a new one when we are told to; yield the bodies."""
+    sock = None
+    for field in fields:
+        sock = sock or server.client()
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n".encode() + field + b"\r\n")
+        head, body = faults.read_message(sock)
+        yield body
+        if b"Connection: close" in head:
+            sock.close()
+            sock = None
+    if sock:
+        sock.close()
+
+
 def ranges(files, application):
     """Ask for five pieces of the file, and compare the bytes."""
-    with files.client() as sock:
-        for _ in range(5):
-            start = random.randrange(len(FILE))
-            stop = min(len(FILE), start + random.randrange(1, 100_000))
-            sock.sendall(b"GET /file HTTP/1.1\r\nHost: a\r\nRange: bytes=%d-%d\r\n\r\n" % (start, stop - 1))
-            expect(faults.read_answer(sock), (206, FILE[start:stop]))
+    starts = [random.randrange(len(FILE) - 100_000) for _ in range(5)]
+    stops = [start + random.randrange(1, 100_000) for start in starts]
+    fields = [b"Range: bytes=%d-%d\r\n" % (start, stop - 1) for start, stop in zip(starts, stops, strict=True)]
+    expect(list(answers(files, "/file", fields)), [FILE[start:stop] for start, stop in zip(starts, stops, strict=True)])
     return 5
 
 
@@ -81,9 +92,7 @@ def stream(files, application):
 
 
 def hello(files, application):
-    with application.client() as sock:
-        for _ in range(20):
-            expect(faults.exchange(sock)[0], 200)
+    expect(list(answers(application, "/hello", 20 * [b""])), 20 * [b"1"])
     return 20
 
 
@@ -115,7 +124,7 @@ class Clients:
     """Two threads for each kind of visit, for the length of a `with` block. Nothing is tried twice."""
 
     def __init__(self, *servers):
-        self.servers, self.answered, self.failures = servers, [], []
+        self.servers, self.answered, self.failures, self.began = servers, [], [], time.monotonic()
         self.pause = threading.Event()
         self.threads = [threading.Thread(target=self.run, args=(visit,)) for visit in 2 * VISITS]
 
@@ -133,14 +142,7 @@ class Clients:
             try:
                 self.answered.append(visit(*self.servers))
             except (OSError, ValueError) as error:
-                self.failures.append(f"{visit.__name__}: {error}")
-
-
-def belongings(pid):
-    """Return descriptors and threads of a process, and its resident MiB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    threads, resident = (int(re.search(rf"{name}:\s+(\d+)", status)[1]) for name in ("Threads", "VmRSS"))
-    return (len(os.listdir(f"/proc/{pid}/fd")), threads), resident / 1024
+                self.failures.append(f"{time.monotonic() - self.began:.1f} s: {visit.__name__}: {error}")
 
 
 def at_rest(server, wanted=None):
@@ -151,10 +153,10 @@ def at_rest(server, wanted=None):
     deadline = time.monotonic() + REST
     while True:
         with contextlib.suppress(FileNotFoundError):  # a worker has just ended
-            processes = [belongings(pid) for pid in (server.process.pid, *server.workers())]
-            found = [counts for counts, _ in processes]
+            processes = [drill.belongings(pid) for pid in (server.process.pid, *server.workers())]
+            found = [(descriptors, threads) for descriptors, threads, _ in processes]
             if time.monotonic() > deadline or (found == wanted if wanted else len(found) == 1 + WORKERS):
-                memory = [size for _, size in processes]
+                memory = [size for *_, size in processes]
                 return found, (memory[0], max(memory[1:]))
         time.sleep(0.1)
 
