@@ -139,6 +139,31 @@ def test_what_a_submission_says_is_no_markup(tmp_path):
     assert "&lt;script&gt;alert(1)" in (tmp_path / "grades" / "<i>student.html").read_text()
 
 
+def test_matrix_has_a_row_for_each_rule_and_for_each_of_its_checks(tmp_path):
+    shutil.copytree(WRITTEN / "python2", tmp_path / "all" / "python2")
+    run_grader(tmp_path / "all", tmp_path / "grades", "--", "-k", "folder_is_answered or test_file_is_served")
+    page = (tmp_path / "grades" / "index.html").read_text()
+    rows = re.findall(r"<tr[^>]*><th[^>]*>([^<]+)</th><td[^>]*>(\d)</td>\s*<td class=\"(\w+)\"", page)
+    assert [(what, missed, key) for what, missed, key in rows] == [
+        ("A file is served whole, with status 200", "1", "none"),
+        ("A folder is answered with its index.html", "1", "none"),
+        ("/", "1", "none"),
+        ("/dir/", "1", "none"),
+    ]
+
+
+def test_page_of_the_lab_has_no_dead_links_and_is_there_only_if_a_page_leads_to_it(grading, tmp_path):
+    lab = grading.pages["lab"]
+    links = re.findall(r'href="([^"]+)"', lab)
+    assert links and all(link.startswith(("https:", "#")) for link in links)
+    assert "<style>" in lab and "Next:" not in lab
+    cited = set(re.findall(r'href="lab.html#([\w-]+)"', "".join(grading.pages.values())))
+    assert cited and cited <= set(re.findall(r'<a id="([\w-]+)">', lab))
+    (tmp_path / "none").mkdir()
+    run_grader(tmp_path / "none", tmp_path / "grades")
+    assert [page.name for page in (tmp_path / "grades").glob("*.html")] == ["index.html"]
+
+
 def test_index_marks_submissions_that_are_nearly_the_same(grading, tmp_path):
     shutil.copytree(WRITTEN / "one_thread", tmp_path / "all" / "first")
     shutil.copytree(WRITTEN / "one_thread", tmp_path / "all" / "second")

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from lab.messages import ENGLISH, RUSSIAN, SENTENCES
+from lab.messages import ENGLISH, PAGES, RUSSIAN, SENTENCES
 from lab.rules import PARTS, POINTS
 
 CHECKOUT = Path(__file__).parent.parent
@@ -264,9 +264,9 @@ def test_rules_have_a_hundred_points_a_text_and_a_check_each():
     assert set(re.findall(r'@rule\("([\w-]+)"\)', checks)) == POINTS.keys()
 
 
-@pytest.mark.parametrize("page", ["lab.md", "lab.ru.md"])
+@pytest.mark.parametrize("page", PAGES.values())
 def test_page_of_the_lab_has_each_rule_under_its_anchor_with_its_points(page):
-    rows = re.findall(r'^\| <a id="([\w-]+)"></a>`\1` \| .+ \| (\d+) \|$', (CHECKOUT / "docs" / page).read_text(), re.M)
+    rows = re.findall(r'^\| <a id="([\w-]+)"></a>`\1` \| .+ \| (\d+) \|$', (CHECKOUT / page).read_text(), re.M)
     assert [(rule, int(points)) for rule, points in rows] == list(POINTS.items())
 
 
@@ -372,6 +372,31 @@ def test_what_is_not_offered_is_a_failure_where_it_is_required(tmp_path):
         "pipelining": "not offered",
     }
     assert {fact["rule"]: fact["outcome"] for fact in required} == {"keep-alive": "failed", "pipelining": "not offered"}
+
+
+def test_check_that_takes_too_long_is_ended_and_says_so(tmp_path):
+    """A server that lets each client wait a little; the limit is turned down, so that we do not wait."""
+    (tmp_path / "slow.py").write_text("""
+import time, plain
+
+class Handler(plain.Handler):
+    def handle_request(self):
+        time.sleep(0.1)
+        super().handle_request()
+
+plain.run(Handler)
+""")
+    (tmp_path / "hurry.py").write_text("""
+def pytest_collection_finish(session):
+    [conftest] = [plugin for plugin in session.config.pluginmanager.get_plugins() if hasattr(plugin, "MOST_SECONDS")]
+    assert conftest.MOST_SECONDS == 14
+    conftest.MOST_SECONDS = 1
+""")
+    command = f"python {tmp_path}/slow.py -r {{root}} -w {{workers}} --port {{port}}"
+    options = ["-p", "hurry", "-k", "nobody_reads", "--httpd", command]
+    path = f"{CHECKOUT}:{BROKEN}:{tmp_path}"
+    [fact] = lab_check(tmp_path / "record", *FILES, *options, PYTHONPATH=path)
+    assert (fact["outcome"], fact["got"], fact["cause"]) == ("failed", "no end after 1 s", None)
 
 
 def test_missing_curl_or_ab_is_a_failure(tmp_path):

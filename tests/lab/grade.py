@@ -61,6 +61,11 @@ class Grade:
             return None
         return float(all(judged)) if rule in ALL_OR_NOTHING else sum(judged) / len(judged)
 
+    def share_of_check(self, check):
+        """Return 1 for a check that was passed, 0 for any other, None if it was not chosen or offered."""
+        outcome = self.outcome(check)
+        return None if outcome == "not offered" or check not in self.checks else float(outcome == "passed")
+
     def points(self, rules=POINTS):
         """Return the points reached by *rules*, and those to be had."""
         shares = {rule: share for rule in rules if (share := self.share(rule)) is not None}

@@ -32,10 +32,15 @@ class Report:
 
     def __init__(self, folder, language):
         self.folder, self.language, self.texts = folder, language, LANGUAGES[language]
+        self.rules = DOCS / ("lab.md" if language == "en" else f"lab.{language}.md")
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(LAB / "pages"), autoescape=True, trim_blocks=True, lstrip_blocks=True
         )
-        environment.globals |= {"texts": self.texts, "language": language, "rules_page": self.write_rules()}
+        environment.globals |= {
+            "texts": self.texts,
+            "language": language,
+            "rules_page": "lab.html" if self.rules.exists() else "",
+        }
         environment.filters |= {"title": self.title, "name": short_name}
         self.pages = environment
 
@@ -44,14 +49,11 @@ class Report:
         (self.folder / name).write_text(text, "utf-8", "surrogateescape")
 
     def write_rules(self):
-        """Write the lab itself beside the pages, for their links, and return the file's name."""
-        source = DOCS / ("lab.md" if self.language == "en" else f"lab.{self.language}.md")
-        if not source.exists():
-            return ""
+        """Write the lab itself beside the pages, for their links."""
+        text = self.rules.read_text("utf-8").rstrip().rpartition("\n")[0]  # the last line leads to the next page
         markdown = MarkdownIt("commonmark", {"html": True}).enable("table")
-        page = f'<!doctype html><meta charset="utf-8"><title>Lab</title>{markdown.render(source.read_text("utf-8"))}'
-        (self.folder / "lab.html").write_text(page, "utf-8")
-        return "lab.html"
+        markdown.add_render_rule("link_open", link_open)
+        self.write("lab.html", "lab.html", title=text.partition("\n")[0].lstrip("# "), lab=markdown.render(text))
 
     def title(self, facts):
         """Return what the check behind *facts* asks: its rule, and which case of it."""
@@ -113,8 +115,35 @@ class Report:
             causes={
                 grade.student: [group.what for group in self.groups(grade) if group.mend][:FIRST] for grade in grades
             },
+            checks=checks_by_rule(grades),
+            missed_check=lambda check: sum(grade.share_of_check(check) == 0 for grade in grades),
             css_class=css_class,
         )
+        if self.rules.exists() and any(grade.failures() for grade in grades):
+            self.write_rules()
+
+
+def link_open(renderer, tokens, index, options, _environment):
+    """Render a link only if it leads to somewhere from the grader's folder, too; else its text is left."""
+    if not tokens[index].attrs["href"].startswith(("#", "https:")):
+        tokens[index].attrs = {}
+    return renderer.renderToken(tokens, index, options, _environment)
+
+
+def checks_by_rule(grades):
+    """Return {rule: [(check, its label)]}, without rules that have one check only."""
+    rules = {}
+    for check, rule in {check: rule for grade in grades for check, rule in grade.checks.items()}.items():
+        rules.setdefault(rule, []).append(check)
+    return {rule: list(zip(checks, labels(checks), strict=True)) for rule, checks in rules.items() if len(checks) > 1}
+
+
+def labels(checks):
+    """Return what tells the *checks* of a rule apart: their cases, where they are cases of one check."""
+    names = [short_name(check).removeprefix("test_") for check in checks]
+    cases = [check.partition("[")[2].rstrip("]") for check in checks]
+    alike = len(set(names)) == 1
+    return [case if alike and case else f"{name} {case}".strip() for name, case in zip(names, cases, strict=True)]
 
 
 def short_name(check):
