@@ -49,10 +49,13 @@ def add_socket_options(group):
         action=Repeated,
         type=values.address,
         metavar="ADDRESS[:PORT]",
-        help="also listen there, such as localhost:8080 or [::1]; may be repeated",
+        help="listen there, such as localhost:8080 or [::1], and at --host only if you give it; may be repeated",
     )
     group.add_argument(
-        "--unix", action=Repeated, metavar="PATH", help="also listen on a Unix socket of this name; may be repeated"
+        "--unix",
+        action=Repeated,
+        metavar="PATH",
+        help="listen on a Unix socket of this name, and at --host only if you give it; may be repeated",
     )
     group.add_argument(
         "--unix-mode",
