@@ -141,6 +141,32 @@ def members_of_classes():
     return {name: members(name) for name in nodes}
 
 
+# In these, "httpd.py" is a student's; or the page is made from the parsers; or each row has the file beside the name.
+NO_LINKS = {"README.md", "lab.md", "lab.ru.md", "teaching.md", "options.md", "rfc.md"}
+CODE_BLOCK = re.compile(r"^```.*?^```|^    .*?$", re.M | re.S)
+NAMED = re.compile(r"(\[?)`(?:asynchttpd/)?(\w+(?:\.py)?)(?:\.\w+(?:\(\))?)?`(?:\]\((\S+?)\))?")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in NO_LINKS], ids=lambda page: page.name)
+def test_first_mention_of_a_file_or_a_class_of_the_server_links_to_it(page):
+    files, seen = files_by_name(), set()
+    for _bracket, name, target in NAMED.findall(CODE_BLOCK.sub("", page.read_text())):
+        if name in files and name not in seen:
+            seen.add(name)
+            assert target and (page.parent / target).resolve() in files[name], f"{name} is no link to its file"
+
+
+@functools.cache
+def files_by_name():
+    """Return {name of a file or of a class: where it is} of the run-time code."""
+    places = {}
+    for path in [ROOT / "httpd.py", ROOT / "async_wsgi.py", *(ROOT / "asynchttpd").glob("*.py")]:
+        classes = [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
+        for name in [path.name, *classes]:
+            places.setdefault(name, set()).add(path)
+    return places
+
+
 @pytest.mark.parametrize("picture", sorted((ROOT / "docs").glob("*.svg")), ids=lambda picture: picture.name)
 def test_functions_that_a_picture_names_exist(picture):
     code = [ROOT / "httpd.py", ROOT / "async_wsgi.py", *(ROOT / "asynchttpd").glob("*.py")]
