@@ -296,10 +296,6 @@ class Channel(asynchat.async_chat):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
-    @property
-    def subject(self):
-        return self.client
-
     def log_info(self, message, type="info"):
         """Log what asyncore would print."""
         log.debug("%s: %s", type, message)

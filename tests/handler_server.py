@@ -27,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpd
-from asynchttpd import accesslog, ioloop, producers, running
+from asynchttpd import accesslog, http1, ioloop, producers, running
 from asynchttpd.ioloop import asynchat
 
 
@@ -229,11 +229,11 @@ class Faulty(Echo):
             self.end_headers()
             self.push(b"half")
             raise RuntimeError("after the head was made")
-        if self.path == "/sent":
+        if self.path in ("/sent", "/refused"):
             self.send_response(200)
             self.end_headers()
             self.push_with_producer(Numbers(10))
-            raise RuntimeError("after the head may have left")
+            raise http1.HTTPError(409, "too late") if self.path == "/refused" else RuntimeError("likewise")
         if self.path == "/raw":
             self.push(b"HTTP/1.1 200 OK\r\n\r\n")
             self.push_with_producer(Broken(10))

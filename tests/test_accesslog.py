@@ -105,6 +105,14 @@ def test_what_is_cut_stays_readable(text):
     assert text.startswith(json.loads(accesslog.as_json(made))["user_agent"])
 
 
+def test_lines_of_a_long_turn_do_not_pile_up(tmp_path):
+    log = accesslog.AccessLog(str(tmp_path / "access.log"))
+    for _ in range(log.most_lines):
+        log.write(entry())
+    assert len(lines_of(tmp_path / "access.log", log.most_lines)) == log.most_lines
+    os.close(log.output.fd)
+
+
 @pytest.mark.parametrize("format", ["combined", "json"])
 def test_one_line_for_each_answer(run, connect, tmp_path, format):
     path = tmp_path / "access.log"

@@ -242,11 +242,12 @@ def test_fault_in_mid_answer_cuts_the_connection(serve, connect, tmp_path):
     """No final chunk and no second status line: the client must see that the answer is not complete."""
     server = serve("Faulty")
     server.may_complain = True
-    client = connect(server)
-    client.send(request("/sent"))
-    received = client.read_rest()
-    assert received.count(b"HTTP/1.1 ") <= 1
-    assert not received.endswith(b"0\r\n\r\n")
+    for target in ("/sent", "/refused"):
+        client = connect(server)
+        client.send(request(target))
+        received = client.read_rest()
+        assert received.count(b"HTTP/1.1 ") <= 1
+        assert not received.endswith(b"0\r\n\r\n")
     assert connect(server).get("/fine").status == 200
 
 

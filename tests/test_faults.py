@@ -106,6 +106,14 @@ def test_listener_survives_every_error_of_accept(serve, connect, errors, levels)
     assert len(lines) <= 2  # one a second of a kind
 
 
+def test_listener_survives_a_handler_that_cannot_be_made(serve, connect):
+    server = serve("Echo", fails="__main__:Echo.__init__")
+    server.may_complain = True
+    for _ in range(2):
+        assert connect(server).read_rest() == b""
+    assert sum("cannot accept a connection" in line for line in server.stop()) == 2
+
+
 def test_more_than_a_thousand_connections_in_one_process(serve, connect):
     server = serve("Echo")
     clients = [connect(server) for _ in range(1100)]

@@ -2,10 +2,13 @@
 
 import json
 import os
+import resource
 import threading
 
 import pytest
 from conftest import python_command, running_servers, wait_until
+
+from asynchttpd import files
 
 MIB = 1024 * 1024
 SENDFILE_AND_READS = pytest.mark.parametrize("variant", ["sendfile", "plain-reads"])
@@ -240,3 +243,41 @@ def test_clients_that_leave_give_their_files_back(serve_files, connect, www):
         begin_download(client, "/file")
         getattr(client, leave)()
     wait_until(lambda: open_descriptors(server, canary) == before, "all descriptors are back")
+
+
+def test_a_file_is_opened_with_the_descriptors_that_are_made_room_for(www):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    spare = os.open(os.devnull, os.O_RDONLY)  # the lowest that is free
+
+    def make_room():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return True
+
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (spare + 1, hard))
+        with pytest.raises(files.HTTPError) as refused:
+            files.open_path(f"{www}/canary", str(www), False)
+        fd, facts = files.open_path(f"{www}/canary", str(www), False, make_room=make_room)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(spare)
+    os.close(fd)
+    assert (refused.value.status, facts.st_size) == (503, 5)
+
+
+def test_without_proc_a_link_out_of_the_root_is_missing_all_the_same(www, monkeypatch):
+    """As on macOS."""
+    (www / "out").symlink_to("/etc/passwd")
+    (www / "inside").symlink_to("canary")
+    monkeypatch.setattr(os, "readlink", fail_as_without_proc)
+    with pytest.raises(files.HTTPError):
+        files.open_path(f"{www}/out", str(www), False)
+    fd, facts = files.open_path(f"{www}/inside", str(www), False)
+    os.close(fd)
+    assert facts.st_size == 5
+
+
+def fail_as_without_proc(path, readlink=os.readlink, **options):
+    if str(path).startswith("/proc/"):
+        raise FileNotFoundError(path)
+    return readlink(path, **options)

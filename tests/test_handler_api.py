@@ -146,6 +146,8 @@ class Example(httpd.AsyncHTTPRequestHandler):
         if self.path == "/unknown":
             self.send_error(499)
             return
+        if self.path == "/last":
+            self.close_when_done()
         body = f"{self.command} {self.path} {self.request_version} {self.headers['X-Name']}".encode()
         self.send_response(200, "Fine")
         self.send_header("Content-Type", "text/plain")
@@ -207,6 +209,12 @@ def test_handler_needs_nothing_but_a_socket_and_the_stock_loop(turn):
         answer = ask(b"GET /a%d HTTP/1.1\r\nHost: a\r\nX-Name: n\r\n\r\n" % number)
         assert answer.body == b"GET /a%d HTTP/1.1 n" % number
     assert answer.fields["content-type"] == "text/plain"
+
+
+def test_close_when_done_closes_after_the_answer(turn):
+    ask = turn(Example)
+    answer = ask(b"GET /last HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (answer.status, answer.fields["connection"]) == (200, "close")
 
 
 def test_handler_with_one_argument_lands_in_the_default_map():

@@ -358,6 +358,16 @@ def test_a_page_behind_the_last_is_the_last(client):
     assert client.get("/?page=999999").body == client.get("/").body
 
 
+def test_an_entry_that_is_deleted_while_the_folder_is_read_is_left_out(tmp_path):
+    fill(tmp_path / "busy", ["kept", "gone"])
+    fd = os.open(tmp_path / "busy", os.O_RDONLY)
+    try:
+        page = listing.read_folder(fd, lambda entry: entry.name == "kept" or os.unlink(tmp_path / "busy/gone") is None)
+    finally:
+        os.close(fd)
+    assert [entry.name for entry in page.entries] == ["kept"]
+
+
 def test_of_a_huge_folder_only_so_many_entries_are_looked_at_and_the_page_says_so(tmp_path, monkeypatch):
     """The loop stands still meanwhile."""
     monkeypatch.setattr(listing, "FOLDER_LIMIT", 100)

@@ -65,6 +65,18 @@ def pair(tmp_path_factory):
         yield server, status
 
 
+# The first of all: a process that is killed takes with it what a measurement of coverage has found out.
+def test_status_process_is_started_again_when_it_dies(pair):
+    server, status = pair
+    workers = {row["pid"] for row in status.facts()["workers"]}
+    [companion] = set(server.workers()) - workers
+    os.kill(companion, signal.SIGTERM)  # to a whole group: it stays
+    assert status.health() == 200
+    os.kill(companion, signal.SIGKILL)
+    wait_until(lambda: set(server.workers()) - workers - {companion}, "another process")
+    wait_until(lambda: status.health() == 200, "its answer")
+
+
 def test_answers_are_counted_by_class(pair, connect):
     server, status = pair
     before, client = status.metrics(), connect(server)
@@ -114,6 +126,9 @@ def test_head_and_get_only(pair, path):
     assert status.get(path, "HEAD")[::2] == (200, b"")
     for method in ("POST", "PUT", "DELETE"):
         assert status.get(path, method)[0] == 405
+    with contextlib.closing(Client(socket.create_connection(("127.0.0.1", status.port)))) as client:
+        client.send(f"GET {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx".encode())
+        assert client.read_answer().status == 200  # nobody reads that body
 
 
 def test_page_shows_each_worker_and_its_connections_without_script(pair, connect):
@@ -171,17 +186,6 @@ def test_killed_and_reloaded_workers_are_named_with_their_cause(pair):
     rows = [row for row in status.facts()["workers"] if row["state"] == "serving"]
     assert all(row["busy"] + row["idle"] <= time.monotonic() - began for row in rows)  # not since the server's start
     assert status.metrics()["requests_total",] >= requests  # what the dead have done still counts
-
-
-def test_status_process_is_started_again_when_it_dies(pair):
-    server, status = pair
-    workers = {row["pid"] for row in status.facts()["workers"]}
-    [companion] = set(server.workers()) - workers
-    os.kill(companion, signal.SIGTERM)  # to a whole group: it stays
-    assert status.health() == 200
-    os.kill(companion, signal.SIGKILL)
-    wait_until(lambda: set(server.workers()) - workers - {companion}, "another process")
-    wait_until(lambda: status.health() == 200, "its answer")
 
 
 def test_stopped_workers_are_unhealthy_and_shown_as_hung(pair):
