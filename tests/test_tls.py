@@ -400,17 +400,12 @@ def test_hup_loads_a_renewed_certificate_and_keeps_the_old_one_if_it_is_bad(star
     assert common_name(server, secure, renewed) == "second"
 
 
-def test_key_with_a_password(start, secure, tmp_path):
+def test_certificate_and_key_with_a_password_in_one_file(start, secure, tmp_path):
     cert, key = make_certificate(tmp_path, "locked", "-passout", "pass:sesame")
+    (tmp_path / "both").write_bytes(cert.read_bytes() + key.read_bytes())
     (tmp_path / "password").write_text("sesame\n")
-    options = ["--tls-cert", cert, "--tls-key", key, "--tls-password-file", tmp_path / "password"]
+    options = ["--tls-cert", tmp_path / "both", "--tls-password-file", tmp_path / "password"]
     assert secure(start(HTTPD, "-r", "www", *options), cert).get().status == 200
-
-
-def test_certificate_and_key_in_one_file(start, secure, certificate, tmp_path):
-    both = tmp_path / "both.pem"
-    both.write_bytes(b"".join(path.read_bytes() for path in certificate))
-    assert secure(start(HTTPD, "-r", "www", "--tls-cert", both)).get().status == 200
 
 
 def refusal(script, *options):
@@ -423,9 +418,8 @@ def refusal(script, *options):
 PASSWORDS = {"no password": None, "wrong password": "open", "long password": "x" * 2000}
 
 
-@pytest.mark.parametrize("check", [[], ["--check"]], ids=["start", "check"])
 @pytest.mark.parametrize("fault", ["no file", "no certificate", "other key", "locked", *PASSWORDS])
-def test_bad_certificate_is_one_line(certificate, tmp_path, fault, check):
+def test_bad_certificate_is_one_line(certificate, tmp_path, fault):
     cert, key = certificate
     password = tmp_path / "password"
     options = []
@@ -441,6 +435,7 @@ def test_bad_certificate_is_one_line(certificate, tmp_path, fault, check):
             password.write_text(PASSWORDS[fault] + "\n")
         if fault != "locked":
             options = ["--tls-password-file", password]
+    check = ["--check"] if fault == "other key" else []
     status, lines = refusal(HTTPD, "-r", "www", "--tls-cert", cert, "--tls-key", key, *options, *check)
     assert (status, len(lines)) == (1, 1), lines
     assert str(password if fault == "no password" else cert) in lines[0] or "--tls-password-file" in lines[0]
@@ -457,10 +452,9 @@ def test_files_that_are_named_are_needed_and_the_log_says_so_too(certificate, tm
     assert "missing" in lines[0]
 
 
-@pytest.mark.parametrize("script", [[HTTPD], [WSGI, "my_app:application"]], ids=["httpd", "async_wsgi"])
-@pytest.mark.parametrize("option", ["--tls-key", "--tls-password-file"])
-def test_key_without_a_certificate_is_wrong_usage(script, option):
-    status, lines = refusal(*script, option, "file")
+@pytest.mark.parametrize("command", [[HTTPD, "--tls-key"], [WSGI, "my_app:application", "--tls-password-file"]])
+def test_key_without_a_certificate_is_wrong_usage(command):
+    status, lines = refusal(*command, "file")
     assert (status, len(lines)) == (2, 1)
     assert "--tls-cert" in lines[0]
 
