@@ -139,7 +139,7 @@ class TLSChannel(Channel):
         try:
             while piece := self.tls.read(RECORD):
                 pieces.append(piece)
-                if not self.incoming.pending and not self.tls.pending():
+                if not self.incoming.pending:
                     break  # to ask once more would cost an exception
             else:
                 has_ended = True

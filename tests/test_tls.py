@@ -130,6 +130,12 @@ def test_large_download_comes_whole(server, certificate, path, version):
     assert (answer.returncode, answer.stdout == LARGE) == (0, True), answer.stderr
 
 
+def test_part_of_a_file_ends_where_it_should(server, secure):
+    client = secure(server)
+    assert client.get("/files/large.bin", "Range: bytes=100-200099").body == LARGE[100:200_100]
+    assert client.get("/next").body == b"https /next"
+
+
 def test_slow_reader_of_one_large_piece_gets_it_whole(server, secure):
     client = secure(server)
     client.send(REQUEST % b"/one-piece")
@@ -138,12 +144,69 @@ def test_slow_reader_of_one_large_piece_gets_it_whole(server, secure):
     assert client.read_answer().body == LARGE
 
 
+@pytest.mark.slow
+def test_reader_that_takes_seconds_for_what_is_encrypted_at_once_is_not_cut_off(start, secure, certificate, tmp_path):
+    script = tmp_path / "small.py"
+    script.write_text(
+        f"import socket, sys; sys.path.insert(0, {str(ROOT)!r}); import httpd\n"
+        "class Handler(httpd.AsyncHTTPRequestHandler):\n"
+        "    send_timeout = 1.0\n"
+        "    def __init__(self, sock, *arguments):\n"
+        "        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)\n"
+        "        super().__init__(sock, *arguments)\n"
+        "httpd.run(handler=Handler)\n"
+    )
+    (tmp_path / "page.bin").write_bytes(LARGE[:200_000])
+    cert, key = certificate
+    server = start(script, "-r", tmp_path, "--tls-cert", cert, "--tls-key", key)
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.settimeout(PATIENCE)
+        raw.connect((server.host, server.port))
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = ssl.create_default_context(cafile=cert)
+        tls = context.wrap_bio(incoming, outgoing, server_hostname=server.host)
+        received, pace = b"", 0
+        while len(received) < 100_000:
+            try:
+                received += tls.read(65536)
+            except ssl.SSLWantReadError:
+                raw.sendall(outgoing.read())
+                time.sleep(pace)
+                piece = raw.recv(4096)
+                assert piece, "cut off"
+                incoming.write(piece)
+                if tls.version() and not pace:
+                    tls.write(REQUEST % b"/page.bin")
+                    pace = 0.15  # seconds: the server encrypts 64 KiB at once, and this takes them in 2.4
+    assert LARGE[:1000] in received
+
+
 def test_kept_connection_and_pipelined_requests(server, secure):
     client = secure(server)
     assert client.sock.selected_alpn_protocol() == "http/1.1"
     assert client.get("/1").body == b"https /1"
     client.send(b"".join(REQUEST % path for path in (b"/2", b"/3", b"/4")))
     assert [client.read_answer().body for _ in range(3)] == [b"https /2", b"https /3", b"https /4"]
+
+
+def test_server_that_is_full_hangs_up_and_goes_on(start, connect, secure, certificate, tmp_path):
+    script = tmp_path / "full.py"
+    script.write_text(
+        f"import resource, sys; sys.path.insert(0, {str(ROOT)!r}); import httpd\n"
+        "httpd.AsyncServer.descriptor_share = 2 / resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # port and client\n"
+        "httpd.run()\n"
+    )
+    cert, key = certificate
+    server = start(script, "-r", ROOT / "www", "--tls-cert", cert, "--tls-key", key)
+    busy = secure(server)
+    busy.send(b"GET / HTTP/1.1\r\n")
+    other = connect(server)
+    other.send(hello_of_a_client())
+    with contextlib.suppress(ConnectionResetError):
+        assert other.read_rest() == b""
+    busy.send(b"Host: a\r\nConnection: close\r\n\r\n")
+    assert busy.read_answer().status == 200
 
 
 def test_reads_smaller_than_a_record_forget_nothing(start, secure, certificate, tmp_path):
