@@ -113,7 +113,7 @@ class TLSChannel(Channel):
 
     def recv(self, buffer_size):
         was_decrypted = bool(self.early)
-        data = super().recv(buffer_size)
+        data = super().recv(min(buffer_size, RECORDS))  # OpenSSL keeps buffers as large as they have been
         if not data or was_decrypted:
             return data
         if self.is_new:
