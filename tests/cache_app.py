@@ -1,4 +1,4 @@
-"""A WSGI application that says back what it was told, and how many bytes the caches of its own worker hold."""
+"""A WSGI application that says back what it was told and, at /measure, how many bytes its worker's caches hold."""
 
 import gc
 import sys
@@ -6,7 +6,7 @@ import sys
 
 def application(environ, start_response):
     start_response("200 OK", [("X-Echo", environ.get("HTTP_COOKIE", ""))])
-    return [str(bytes_in_caches()).encode()]
+    return [str(bytes_in_caches()).encode() if environ["PATH_INFO"] == "/measure" else b"hello"]
 
 
 def bytes_in_caches():

@@ -4,7 +4,7 @@ import pytest
 from conftest import ROOT
 from test_wsgi import TESTS
 
-BOUND = 1024 * 1024  # bytes that all caches of a worker may hold
+MIB = 1024 * 1024
 
 
 def hostile(path, number):
@@ -15,13 +15,19 @@ def hostile(path, number):
     return "\r\n".join([*lines, "\r\n"]).encode()
 
 
+def hostile_fields(path, number):
+    """Return a GET of *path* whose fields are remembered, as many as the limits allow, and other ones on each path."""
+    lines = [f"x{field:02}-{len(path):02}-{number:04}: {field:05}" for field in range(98)]
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: a", *lines, "\r\n"]).encode()
+
+
 @pytest.mark.slow
-def test_strangers_cannot_fill_the_memory_of_what_is_remembered(start, connect):
+@pytest.mark.parametrize(("make_request", "bound"), [(hostile, MIB), (hostile_fields, 5 * MIB)])
+def test_strangers_cannot_fill_the_memory_of_what_is_remembered(start, connect, make_request, bound):
     server = start("async_wsgi.py", "cache_app:application", "--static", f"/static={ROOT / 'www'}", cwd=TESTS)
     client = connect(server)
     for path in ("/static/index.html", "/"):
         for number in range(256):  # as many as each cache has room for
-            client.send(hostile(path, number))
-            answer = client.read_answer()
-            assert answer.status == 200
-    assert int(answer.body) < BOUND
+            client.send(make_request(path, number))
+            assert client.read_answer().status == 200
+    assert int(client.get("/measure").body) < bound

@@ -211,6 +211,14 @@ def test_content_type_and_length_have_their_own_names(client):
     assert "HTTP_CONTENT_LENGTH" not in found and "HTTP_CONTENT_TYPE" not in found
 
 
+def test_changed_cookie_is_seen_in_the_next_request_of_the_connection(client):
+    targets_and_cookies = [("/environment", "visit=1"), ("/environment", "visit=2"), ("/environment?a", "visit=1")]
+    for target, cookie in targets_and_cookies:
+        found = json.loads(client.get(target, "Accept: */*", f"Cookie: {cookie}").body)
+        assert found["HTTP_COOKIE"][1] == cookie
+    assert "HTTP_COOKIE" not in json.loads(client.get("/environment", "Accept: */*").body)
+
+
 def test_each_request_has_an_environ_of_its_own(client):
     assert client.get("/environ_is_mine").body == b"fresh"
     assert client.get("/environ_is_mine").body == b"fresh"
