@@ -362,7 +362,7 @@ CASES = [
     ),
     Case(
         "tls-1m", "WSGI, 1 MiB over TLS, 8 connections", "wsgi",
-        keep_alive("/mebibyte", apps.MEBIBYTE, connections=8, tls=True), load_figures(3), TLS, quick=False,
+        keep_alive("/mebibyte", apps.mebibyte_body(), connections=8, tls=True), load_figures(3), TLS, quick=False,
     ),
     Case(
         "tls-file-1k", "file of 1 KiB over TLS, keep-alive", "files",
