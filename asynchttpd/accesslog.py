@@ -6,7 +6,6 @@ lines, so that many processes can share one file (logs.py).
 """
 
 import functools
-import json
 import os
 import re
 import time
@@ -68,6 +67,8 @@ def moment(second: int) -> str:
 
 def as_json(entry: Entry) -> str:
     """Return the entry as one line of JSON."""
+    import json
+
     return (
         json.dumps({name: fit(text) if isinstance(text, str) else text for name, text in entry._asdict().items()})
         + "\n"
@@ -77,7 +78,11 @@ def as_json(entry: Entry) -> str:
 def fit(text: str) -> str:
     r"""Return as much of *text* as JSON writes in TEXT_LIMIT characters: one can take six, as in \u001b."""
     safe = TEXT_LIMIT // 6
-    return text if len(text) <= safe or len(json.dumps(text)) <= TEXT_LIMIT else text[:safe]
+    if len(text) <= safe:
+        return text
+    import json
+
+    return text if len(json.dumps(text)) <= TEXT_LIMIT else text[:safe]
 
 
 FORMATS = {"combined": combined, "json": as_json}

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import NoReturn
 
 from asynchttpd.scoreboard import ENDING, SERVING, STATE, TURNED
 
@@ -21,7 +20,7 @@ log = logging.getLogger("httpd")
 IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def live(work: Callable, row, tell_master: int, master_alive: int, timeout: float) -> NoReturn:
+def live(work: Callable, row, tell_master: int, master_alive: int, timeout: float):
     """Be a worker in this process, which has just been forked: call *work(row, ready)*, then end. Never returns.
 
     tell_master -- descriptor to write to when the worker serves
@@ -100,7 +99,7 @@ def outlive_master(row, master_alive, timeout):
     os.kill(os.getpid(), signal.SIGABRT)
 
 
-def end(status, row) -> NoReturn:
+def end(status, row):
     """End the process like any program: join threads, run atexit's functions, flush files. See Py_FinalizeEx().
 
     Not with sys.exit(), which would run the rest of the master's program on its way out.
@@ -116,7 +115,7 @@ def end(status, row) -> NoReturn:
         os._exit(status)
 
 
-def give_up_end(status) -> NoReturn:
+def give_up_end(status):
     """The time for the exit is over: log what did not end, and end the process."""
     try:
         left = [
