@@ -180,7 +180,8 @@ class HTTPChannel(Channel):
 
     def parse_headers(self):
         """Take the head apart: method, target, protocol, fields. Raise HTTPError."""
-        self.command, self.path, self.request_version, self.headers = http1.parse_head(self.request_head.whole())
+        head = b"".join(self.request_head.pieces)
+        self.command, self.path, self.request_version, self.headers = http1.parse_head(head)
         self.request_head.clear()
         self.began = time.monotonic()
 
@@ -255,7 +256,7 @@ class HTTPChannel(Channel):
         self.state, self.deadline = HANDLING, None
         self.close_connection = self.input_left = True
         self.early = self.ac_in_buffer = b""
-        if self.request_head.whole().startswith(b"HEAD "):
+        if b"".join(self.request_head.pieces).startswith(b"HEAD "):
             self.command = "HEAD"  # the answer to a malformed HEAD has no content, either
         self.request_head.clear()
         self.send_error(error.status, fields=error.fields)
@@ -573,23 +574,23 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
             self.end_headers()
             return None
         self.head.append("X-Content-Type-Options: nosniff\r\nAccept-Ranges: bytes")
-        return self.send_parts(fd, parts, facts.st_size, type_fields)
-
-    def send_parts(self, fd, parts, size, type_fields):
-        """Send the rest of the head for *parts*, byte ranges of the open file *fd*; return as send_head()."""
         if len(parts) > 1:
-            producer = producers.ByteRangesProducer(fd, parts, size, type_fields, self.chunk_size)
-            self.send_header("Content-Type", producer.content_type)
-            self.send_length(producer.length)
-            self.end_headers()
-            return producer
+            return self.send_parts(fd, parts, facts.st_size, type_fields)
         [(start, stop)] = parts
         self.head.append(type_fields)
         self.send_length(stop - start)
-        if self.status == 206:
-            self.send_header("Content-Range", conditional.content_range(start, stop, size))
+        if status == 206:
+            self.send_header("Content-Range", conditional.content_range(start, stop, facts.st_size))
         self.end_headers()
         return self.send_body(fd, start, stop)
+
+    def send_parts(self, fd, parts, size, type_fields):
+        """Send the rest of the head for several byte ranges of the open file *fd*; return their producer."""
+        producer = producers.ByteRangesProducer(fd, parts, size, type_fields, self.chunk_size)
+        self.send_header("Content-Type", producer.content_type)
+        self.send_length(producer.length)
+        self.end_headers()
+        return producer
 
     def send_body(self, fd, start, stop):
         """Send bytes *start* to *stop* of the open file *fd*, and close it; if they are many, return a producer."""

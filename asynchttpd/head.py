@@ -43,9 +43,6 @@ class Head:
         """Raise HTTPError 400 if the last piece cannot belong to a head: then we need not wait for the rest."""
         http1.check_partial_head(self.pieces[-1])
 
-    def whole(self):
-        return b"".join(self.pieces)
-
     def clear(self):
         """Start the next one."""
         self.pieces.clear()
