@@ -66,11 +66,12 @@ def test_handout_names_of_the_wsgi_server():
 
 def test_application_is_set_and_got():
     channels = ioloop.EventMap()
-    server = async_wsgi.AsyncWSGIServer(port=0, map=channels)
+    server = async_wsgi.AsyncWSGIServer("0.0.0.0", port=0, map=channels)
     try:
         assert server.handler is async_wsgi.AsyncWSGIRequestHandler
         server.set_app(test_application_is_set_and_got)
         assert server.get_app() is test_application_is_set_and_got
+        assert server.environ["SERVER_NAME"] == socket.gethostname()  # 0.0.0.0 is no name
     finally:
         channels.close()
 

@@ -15,7 +15,9 @@ import pytest
 from conftest import ROOT, Client, python_command, running_servers, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
-from asynchttpd.status import MAX_STREAMS
+from asynchttpd import scoreboard
+from asynchttpd.status import MAX_STREAMS, report
+from asynchttpd.statuspage import page
 
 STATUS = re.compile(r"Status at http://127\.0\.0\.1:([0-9]+)/")
 
@@ -201,6 +203,29 @@ def test_stopped_workers_are_unhealthy_and_shown_as_hung(pair):
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
     wait_until(lambda: status.health() == 200, "health")
+
+
+def test_page_says_what_is_wrong_with_a_worker():
+    board = scoreboard.Board(room=1)
+    row = board.take()
+    row[scoreboard.PID], row[scoreboard.STATE], row[scoreboard.TURNED] = 7, scoreboard.SERVING, 1000  # milliseconds
+    row[scoreboard.OLDEST], row[scoreboard.LAG] = 2_000_000, 500_000  # microseconds
+    row[scoreboard.THREADS], row[scoreboard.QUEUED] = 3, 4
+    row[scoreboard.STATES.start] = 401
+    board.note(6, scoreboard.KILLED)
+    shown = page(report(board, now=61.0, history=[0, 0]))
+    for text in ("No worker serves", "loop has not turned for 60 s", "oldest request 2 s", "loop late by 0.5 s",
+                 "threads busy 3, queued 4", "+ 1</div>", "worker 6 "):  # fmt: skip
+        assert text in shown
+    board.master[scoreboard.STOPPING] = 1
+    assert "The server is stopping" in page(report(board, now=61.0, history=[0, 0]))
+
+
+def test_board_has_room_for_so_many_workers():
+    board = scoreboard.Board(room=1)
+    board.take()[scoreboard.STATE] = scoreboard.SERVING
+    with pytest.raises(OSError, match="too many workers"):
+        board.take()
 
 
 def test_drain_delay_serves_on_while_health_says_no(tmp_path, connect):
