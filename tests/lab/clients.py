@@ -263,7 +263,7 @@ class ApacheBench:
         command += [f"http://{HOST}:{server.port}{target}"]
         self.command = " ".join(["ab", *command[1:]])
         # More than the two seconds after which the kernel tries the third time to connect.
-        patience = server.patience(seconds=self.seconds + 3, idle=2.2, work=self.seconds + 3)
+        patience = server.patience(seconds=self.seconds + 1.5, idle=2.2, work=self.seconds)
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             output, late = printed(process, patience, signal.SIGINT)  # ab then says what it has until now
         self.text = output.decode("utf-8", "replace") + (
@@ -285,7 +285,7 @@ class ApacheBench:
                 "{complete} complete, {failed} failed, {not_2xx} other than 2xx, {body_bytes:,} bytes of bodies",
                 **vars(self),
             )
-        return say("no result, but: {text}", text=" / ".join(self.text.strip().splitlines()[-2:]))
+        return say("no result, but: {text}", text=" / ".join(list(filter(str.strip, self.text.splitlines()))[-2:]))
 
 
 class Named(NamedTuple):

@@ -14,7 +14,7 @@ from .messages import say
 
 SECONDS = 4.0  # for one answer; on the same machine it takes milliseconds
 IDLE = 1.5  # seconds in which the server does nothing: what has not come by then is not on its way
-WORK = 1.0  # seconds of processor time of one of its processes
+WORK = 0.7  # seconds of processor time of one of its processes
 LOOK = 0.25  # seconds from one look to the next
 NOTHING = 0.05  # seconds of processor time that a loop may use while it has nothing to do
 
@@ -33,14 +33,14 @@ def processes_of(group):
             int(pid): Process(state[0], None) for pid, pgid, state in rows if int(pgid) == group and state[0] != "Z"
         }
     found = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
         try:
-            fields = entry.read_text().rpartition(")")[2].split()
+            fields = Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()
         except OSError:  # ended while we looked
             continue
         if int(fields[2]) == group and fields[0] != "Z":
             ticks = int(fields[11]) + int(fields[12])  # utime, stime
-            found[int(entry.parent.name)] = Process(fields[0], ticks / os.sysconf("SC_CLK_TCK"))
+            found[int(pid)] = Process(fields[0], ticks / os.sysconf("SC_CLK_TCK"))
     return found
 
 
@@ -62,11 +62,13 @@ class Patience:
     def __init__(self, group, seconds=SECONDS, idle=IDLE, work=WORK):
         self.group, self.seconds, self.idle, self.work = group, seconds, idle, work
         self.begin = self.rests_since = time.monotonic()
-        self.at_first = self.before = None  # the first look comes only after a while: most answers are there by then
+        # The first look comes only after a while: most answers are there by then.
+        self.at_first = self.before = None
 
     def renew(self):
-        """Something has come: the server is not idle."""
+        """Something has come: the wait for the rest begins anew, but for the seconds in all."""
         self.rests_since = time.monotonic()
+        self.at_first = None
 
     def is_out_of_time(self):
         return time.monotonic() - self.begin > self.seconds
@@ -76,9 +78,9 @@ class Patience:
         if self.at_first is None:
             self.at_first = self.before = processes
         if not all(process.state == "S" and process.seconds is not None for process in processes.values()):
-            self.renew()
+            self.rests_since = now
         elif any(used > NOTHING for used in seconds_used(processes, self.before)):
-            self.renew()
+            self.rests_since = now
             self.before = processes
         return (
             self.is_out_of_time()
@@ -96,8 +98,11 @@ class Patience:
 
     def wait_until(self, condition):
         """Return whether *condition()* became true before patience was over."""
+        looked = time.monotonic()
         while not condition():
-            if self.is_over():
-                return False
+            if time.monotonic() - looked > LOOK:
+                looked = time.monotonic()
+                if self.is_over():
+                    return False
             time.sleep(0.02)
         return True
