@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import resource
+import select
 import socket
 import sys
 import time
@@ -155,6 +156,8 @@ class Listener(asyncore.dispatcher):
         if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
             log.debug("cannot accept: %s", error)
             return
+        if not somebody_waits_at(door.socket):
+            return  # without a descriptor accept() fails before it looks into the queue
         logs.warn_seldom("cannot accept: %s", error.strerror)
         if not self.make_room() and not self.accept_with_spare(door):
             self.deadline = time.monotonic() + self.pause
@@ -276,6 +279,12 @@ class Door(asyncore.dispatcher):
 
     def handle_error(self):
         self.listener.handle_error()
+
+
+def somebody_waits_at(sock):
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return bool(poller.poll(0))
 
 
 def open_spare():

@@ -106,6 +106,17 @@ def test_listener_survives_every_error_of_accept(serve, connect, errors, levels)
     assert len(lines) <= 2  # one a second of a kind
 
 
+def test_client_that_takes_the_last_descriptor_stays(serve, connect):
+    """Without one left accept() fails even if nobody waits: no reason to close the connection of a newcomer."""
+    server = serve("Echo", descriptors=40, server={"max_connections": 1000})
+    clients = [connect(server)]
+    assert clients[0].get("/").status == 200  # now all is open that the server itself needs
+    for count in range(server.descriptors(), 40):
+        clients.append(connect(server))
+        wait_until(lambda count=count: server.descriptors() == count + 1, f"descriptor {count + 1}")
+    assert [client.get("/").status for client in clients] == [200] * len(clients)
+
+
 def test_listener_survives_a_handler_that_cannot_be_made(serve, connect):
     server = serve("Echo", fails="__main__:Echo.__init__")
     server.may_complain = True
