@@ -56,11 +56,11 @@ SWEEP_INTERVAL = 1.0  # seconds
 EVENTS_PER_TURN = 64  # so that a sweep, or a new connection, never waits for thousands of events
 WRITE_BATCH = 32  # channels that write together at most: more would gain little
 WRITE_DELAY = 0.001  # seconds that the first of them waits at most, unless a neighbour's work is slow
-SLOW_TURN = 0.01  # seconds; some sixty quick events take a fifth of this
+SLOW_WORK = 0.01  # seconds for one event
 LONGEST_TURN = 0.25  # seconds after which a turn begins no more work: signals, the sweep and new clients come first
 POLL_PAUSE = 0.1  # seconds until the next try when the system cannot report events
 STALL = 1.0  # seconds that a sweep may be late; if it is later, all deadlines move by as much
-FAIR_PERIOD = 1.0  # seconds after a slow turn in which each event gets a turn of its own
+FAIR_PERIOD = 0.1  # seconds after slow work in which each event gets a turn of its own
 
 
 class EventMap(dict):
@@ -156,30 +156,40 @@ class EventMap(dict):
             ready = []
         began = time.monotonic()
         self.idle += began - asked
-        write_at, turn_ends = began + WRITE_DELAY, began + LONGEST_TURN
+        write_at, turn_ends, last = began + WRITE_DELAY, began + LONGEST_TURN, began
         for fd, events, channel in [(fd, events, self.get(fd)) for fd, events in ready]:
             if fd == self.wake_reader:
                 os.read(fd, 4096)
             elif self.get(fd) is channel:  # else the event is stale: the descriptor was closed, and may be used again
                 self.touched.add(fd)
                 self._guard(fd, channel, asyncore.readwrite, channel, events)
-                if len(self.touched) >= WRITE_BATCH or time.monotonic() > write_at:
+                last = self._note_slow_work(last)
+                if len(self.touched) >= WRITE_BATCH or last > write_at:
                     self.update_touched()
-                    now = time.monotonic()
-                    if now > turn_ends:
+                    last = self._note_slow_work(last)
+                    if last > turn_ends:
                         break  # those left are ready the next time, too
-                    write_at = now + WRITE_DELAY
+                    write_at = last + WRITE_DELAY
         self.woken = False  # before the calls are counted: a later call wakes us again
         for _ in range(len(self.calls)):
             self._call(self.calls.popleft())
-            if time.monotonic() > turn_ends:
+            last = self._note_slow_work(last)
+            if last > turn_ends:
                 break
         self.update_touched()
-        # An answer that is ready should not wait for a neighbour's slow work. And the same clients should not always be
-        # first: if a turn has several events, epoll puts clients that are ready again before new ones.
+        self._note_slow_work(last)
+
+    def _note_slow_work(self, since):
+        """Go over to turns of one event if what has been done *since* was slow; return the time.
+
+        An answer that is ready should not wait for a neighbour's slow work. And the same clients should not always be
+        first: if a turn has several events, epoll puts clients that are ready again before new ones. A long turn of
+        quick work does not count: it only shows that other programs use the processor, too.
+        """
         now = time.monotonic()
-        if now - began > SLOW_TURN:
+        if now - since > SLOW_WORK:
             self.fair_until = now + FAIR_PERIOD
+        return now
 
     def sweep(self):
         """Call handle_timeout() of every channel whose deadline has passed; ask those without the attribute again."""

@@ -607,9 +607,9 @@ def test_channel_that_could_not_write_all_is_told_when_it_can(channels, pair):
         channels.poll(0)
 
 
-def test_after_a_slow_turn_each_event_has_its_own(channels, writers, monkeypatch):
+def test_after_slow_work_each_event_has_its_own(channels, writers, monkeypatch):
     monkeypatch.setattr(ioloop, "FAIR_PERIOD", 1000)
-    writers(1, work=lambda: time.sleep(2 * ioloop.SLOW_TURN))
+    writers(1, work=lambda: time.sleep(2 * ioloop.SLOW_WORK))
     channels.poll(0)
     events = writers(2)
     channels.poll(0)
@@ -620,7 +620,7 @@ def test_after_a_slow_turn_each_event_has_its_own(channels, writers, monkeypatch
 
 def test_channels_write_together_again_when_work_is_quick(channels, writers, monkeypatch):
     monkeypatch.setattr(ioloop, "FAIR_PERIOD", 0)
-    writers(1, work=lambda: time.sleep(2 * ioloop.SLOW_TURN))
+    writers(1, work=lambda: time.sleep(2 * ioloop.SLOW_WORK))
     channels.poll(0)
     events = writers(2)
     channels.poll(0)
@@ -638,7 +638,7 @@ class SlowlyAnswered(Recorder):
         self.events.append(self.recv(100))
         if self.answered:
             self.answered.pop().send(b"request")
-        time.sleep(2 * ioloop.SLOW_TURN)
+        time.sleep(2 * ioloop.SLOW_WORK)
         self.answered.append(self.client)
 
 
