@@ -780,3 +780,19 @@ def test_time_in_which_the_loop_stood_still_is_added_to_the_deadlines(channels, 
     channel.deadline = time.monotonic() - 0.01
     channels.sweep()
     assert channel.events == ["timeout"]
+
+
+@pytest.mark.parametrize("left", ["calls", "channels"])
+def test_what_a_long_turn_leaves_over_is_done_without_waiting_for_events(channels, pair, monkeypatch, left):
+    monkeypatch.setattr(ioloop, "LONGEST_TURN", -1.0)  # so each turn is too long already
+    channels.poll(0)
+    done, asked = [], [Recorder(sock, channels) for sock in pair]
+    for number, channel in enumerate(asked):
+        if left == "calls":
+            channels.call_soon(lambda number=number: done.append(number))
+        else:
+            channel.readable = lambda number=number: done.append(number)
+    began = time.monotonic()
+    while set(done) != {0, 1}:
+        channels.poll(PATIENCE)
+    assert time.monotonic() - began < 0.9
