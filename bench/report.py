@@ -35,7 +35,8 @@ def write(results, left_out, args, seconds):
     (folder / "results.json").write_text(json.dumps(raw(results), indent=1) + "\n")
     pictures = [picture for picture in (bars(results, folder), idle_lines(results, folder)) if picture]
     if args.kept:
-        write_readme("goals", [*head, *judged])
+        details = (folder / "results.md").relative_to(servers.BENCH)
+        write_readme("goals", [*head, *judged, f"[All figures of this run]({details})"])
     if args.full:
         write_readme("result", [*head, *told, "", *pictures])
     print(text)
