@@ -89,7 +89,7 @@ class Channel(asynchat.async_chat):
 
     scheme = "http"  # of the URLs that lead here
 
-    turn_budget = 1024 * 1024  # bytes sent to one client before the others have their turn
+    turn_budget = 2 * 1024 * 1024  # bytes sent to one client before the others have their turn
     turn_time = 0.002  # seconds for what else one client has sent already, likewise: more requests, more chunks
 
     idle_timeout = 15.0  # seconds between two requests

@@ -95,6 +95,7 @@ class TLSChannel(Channel):
     __slots__ = ()
 
     scheme = "https"
+    turn_budget = 256 * 1024  # bytes; fewer, since encrypting them holds up the others
     barren_limit = 64 * 1024  # bytes in a row that hold nothing for us; a handshake takes less
 
     tls_context = None  # of make_context()
