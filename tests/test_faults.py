@@ -74,9 +74,10 @@ def test_all_descriptors_busy_for_a_while_is_survived(serve, connect):
     for client in busy:
         client.send(POST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
         assert client.read_answer().status == 100
-    others = [connect(server) for _ in range(30)]  # more than there are descriptors left
-    for client in others:
-        client.send(b"GET / HTT")
+    others = []
+    for _ in range(30):  # more than there are descriptors left
+        others.append(connect(server))
+        others[-1].send(b"GET / HTT")  # or it would be idle, and the next might take its place
     for client in others[-5:]:
         assert client.read_answer().status == 503  # at once, not silence
     assert server.log_lines()

@@ -173,7 +173,7 @@ def test_slow_application_is_504_and_the_log_shows_where_it_is(start_threads, co
     assert connect(server).get("/hello").status == 504  # its only thread is not free
     events.add("go", "b")
     wait_until(lambda: connect(server).get("/hello").status == 200, "a free thread")
-    log = "\n".join(server.log_lines())
+    log = "\n".join(server.stop())
     assert '"GET /block?b" takes too long:' in log and "in block" in log and "wait_for_event(environ" in log
     assert '"GET /hello" takes too long:\nstill waiting for a thread' in log
 
