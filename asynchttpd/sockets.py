@@ -14,7 +14,7 @@ import time
 from asynchttpd import ports
 
 BACKLOG = 1024  # connections the kernel keeps waiting; 5, as in many examples, overflows under load
-ADDRESS = re.compile("[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+ADDRESS = re.compile("[0-9.]+|(?=[^:]*:)[0-9A-Fa-f:.]+")
 ORPHANS_WAIT = 5.0  # seconds in which the workers of a killed master notice this, and free the port
 FIRST_HANDED_OVER = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 

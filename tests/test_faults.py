@@ -80,7 +80,7 @@ def test_all_descriptors_busy_for_a_while_is_survived(serve, connect):
         others[-1].send(b"GET / HTT")  # or it would be idle, and the next might take its place
     for client in others[-5:]:
         assert client.read_answer().status == 503  # at once, not silence
-    assert server.log_lines()
+    wait_until(server.log_lines, "word of it")
     time_before = server.cpu_seconds()
     time.sleep(0.5)
     assert server.cpu_seconds() - time_before < 0.2, "it spins while it cannot accept"
