@@ -393,7 +393,7 @@ def test_worn_workers_are_replaced_one_at_a_time(start_app):
         counts = set()
 
         def three_replaced():
-            counts.add(len(server.workers()))
+            counts.add(len({*server.workers(), *server.workers()}))  # one look may miss a worker that is born meanwhile
             return len(lines_with(server, "takes the place of")) >= 3
 
         wait_until(three_replaced, "replacement of three")
