@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -271,18 +272,21 @@ def test_user_that_cannot_be_taken_is_refused(user, group, named):
         privileges.find(user, group)
 
 
+@pytest.fixture
+def open_folder():
+    """Where everybody may write; each pytest that starts closes the folder above tmp_path to other users."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        yield Path(folder)
+
+
 @as_root
-def test_root_becomes_somebody_else_in_master_and_workers(start, tmp_path):
-    tmp_path.chmod(0o777)
-    log, access = tmp_path / "log", tmp_path / "access"
+def test_root_becomes_somebody_else_in_master_and_workers(start, open_folder):
+    log, access = open_folder / "log", open_folder / "access"
     nobody = pwd.getpwnam("nobody")
-    folder = tmp_path / "served"
-    folder.mkdir()
-    (folder / "index.html").write_text("page")
-    for parent in tmp_path.parents[:3]:
-        parent.chmod(0o755)
-    options = ["-r", folder, "-w", 2, "--user", "nobody", "--access-log", access]
-    options += ["--host", "127.0.0.1", "--unix", tmp_path / "socket"]
+    (open_folder / "index.html").write_text("page")
+    options = ["-r", open_folder, "-w", 2, "--user", "nobody", "--access-log", access]
+    options += ["--host", "127.0.0.1", "--unix", open_folder / "socket"]
     server = start(HTTPD, *options)
     wait_until(lambda: len(server.workers()) == 2, "two workers")
     for pid in (server.pid, *server.workers()):
@@ -290,7 +294,7 @@ def test_root_becomes_somebody_else_in_master_and_workers(start, tmp_path):
         assert re.search(r"^Uid:\s+(.*)$", status, re.M)[1].split() == [str(nobody.pw_uid)] * 4
         assert re.search(r"^Gid:\s+(.*)$", status, re.M)[1].split() == [str(nobody.pw_gid)] * 4
         assert set(re.search(r"^Groups:[ \t]*(.*)$", status, re.M)[1].split()) <= {str(nobody.pw_gid)}
-    socket_file = (tmp_path / "socket").stat()
+    socket_file = (open_folder / "socket").stat()
     assert (socket_file.st_uid, socket_file.st_gid) == (nobody.pw_uid, nobody.pw_gid)
     access.rename(log)
     server.signal(signal.SIGUSR1)
