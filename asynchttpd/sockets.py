@@ -119,7 +119,7 @@ def bind_patiently(sock, address):
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() > give_up_at or not ports.are_orphans(address[1]):
                 raise
-        time.sleep(0.1)
+        time.sleep(0.25)
 
 
 def holder_in_words(port, error):

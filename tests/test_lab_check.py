@@ -219,7 +219,6 @@ def test_wsgi_mistake_is_caught_and_named_and_nothing_else_is(check_broken, name
 @pytest.mark.parametrize(
     ("name", "chosen", "causes"),
     [
-        ("bytes_after_body", "size_of_the_file or missing_file", {"content-length": "bytes-after-body"}),
         ("root_startswith", "outside_the_root", {"root": "root-startswith"}),
         ("wsgi_loses_headers", "content_type or hello", {"wsgi-headers": "wsgi-headers-lost"}),
     ],
