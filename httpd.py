@@ -64,7 +64,7 @@ class AsyncServer(Listener):
 
     def handle_accepted(self, sock, addr):
         channel = self.handler(sock, self, addr, self._map)
-        if not self.draining:  # else all in the queue are accepted before the first is served
+        if not self.draining:  # when draining, all in the queue are accepted before the first is served
             asyncore.read(channel)  # most clients have sent their request by now: this saves a turn of the loop
 
     def turn_away(self, sock, addr):
@@ -112,11 +112,11 @@ class HTTPChannel(Channel):
     spool_limit = 512 * 1024  # bytes of a body kept in memory; above it a temporary file
 
     header_timeout = 10.0  # seconds for a whole head, from its first byte (or from connecting)
-    body_timeout = 60.0  # seconds that a body may take, and be silent; as many bytes as body_rate buy one more
-    body_rate = 500  # bytes a second; but nobody may stay silent for longer than body_timeout
+    body_timeout = 60.0  # seconds for a body, and at most between two of its pieces
+    body_rate = 500  # bytes that bring a body one more second
 
     ac_in_buffer_size = 16384  # bytes a recv; with more, one client's pipelined requests would delay the others
-    body_buffer_size = 262144  # bytes a recv while a body comes in: to take them in is little more than to copy them
+    body_buffer_size = 262144  # bytes a recv while a body comes in; they are only copied, so this delays nobody
 
     def __init__(self, sock, server=None, address=None, map=None):
         Channel.__init__(self, sock, server, address, map)

@@ -14,7 +14,6 @@ import time
 from asynchttpd import ports
 
 BACKLOG = 1024  # connections the kernel keeps waiting; 5, as in many examples, overflows under load
-ADDRESS = re.compile("[0-9.]+|(?=[^:]*:)[0-9A-Fa-f:.]+")
 ORPHANS_WAIT = 5.0  # seconds in which the workers of a killed master notice this, and free the port
 FIRST_HANDED_OVER = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 
@@ -86,7 +85,7 @@ def addresses_of(host, port):
     """Return the (family, address) pairs that *host* means, IPv4 first; raise OSError."""
     if host in ("*", "::"):
         host = None
-    elif ADDRESS.fullmatch(host):
+    elif host.isascii():
         host = host.encode()  # for text Python loads its codec for names in other letters: a twentieth of our start
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
