@@ -2,8 +2,8 @@
 
 This is the HTTP story from top to bottom. A listening socket (AsyncServer) makes one channel for each connection.
 The channel collects a request (HTTPChannel), calls a do_* method to answer it (AsyncHTTPRequestHandler), and sends the
-answer as fast as the client takes it. Nothing here waits: code that cannot go on at once returns to the loop, and the
-loop calls it again when the socket is ready.
+answer as fast as the client takes it. Nothing here waits for a client: code that cannot go on at once returns to the
+loop, and the loop calls it again when the socket is ready.
 
 It stands on the parts in asynchttpd/. Each file there has one subject, and you can read it alone. On a request's way:
 listener.py     the listening socket: accepting, making room, draining
@@ -98,8 +98,7 @@ class HTTPChannel(Channel):
       handle_request() -- the request is complete: make its answer; end_response() is called next
       handles(method), wants_body(method) -- are such requests answered, is their body kept? Asked before it comes in
       send_error(code, fields=...) -- make an answer that says what went wrong
-    To override: respond(), and the class attributes below.
-    Channel calls queue_emptied(), late(), drain() and closed().
+    Channel calls queue_emptied(), late(), drain() and closed(). To override: respond(), the class attributes below.
     """
 
     __slots__ = (  # noqa: RUF023
@@ -135,7 +134,6 @@ class HTTPChannel(Channel):
         self.head_sent = self.bodiless = self.chunked = False
         self.close_delimited = True  # until a head says otherwise
         self.bytes_sent = self.head_size = 0
-        # The other attributes are set before they are read.
 
     # A request comes in.
 

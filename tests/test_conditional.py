@@ -650,7 +650,7 @@ def answer(value):
     except RangeNotSatisfiable:
         pass
 
-for value in values(50_000):
+for value in values(100_000):
     answer(value)
 """
 

@@ -167,9 +167,7 @@ def command_for(name):
         return *FILES, "--httpd", f"python tests/broken/wrapped.py {name} -r {{root}} -w {{workers}} --port {{port}}"
     if name.startswith("wsgi_"):
         return *WSGI, "--wsgi", f"python tests/broken/{name}.py {{app}} --port {{port}}"
-    # Its loops never wait, so everything takes long: only the checks of connections and load, to which it matters.
-    some = ("-k", "test_wire or test_load") if name == "handle_close_overridden" else ()
-    return *FILES, *some, "--httpd", f"python tests/broken/{name}.py -r {{root}} -w {{workers}} --port {{port}}"
+    return *FILES, "--httpd", f"python tests/broken/{name}.py -r {{root}} -w {{workers}} --port {{port}}"
 
 
 def failures(facts):
