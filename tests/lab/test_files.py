@@ -383,7 +383,7 @@ def test_first_byte_of_a_large_file_leaves_before_all_is_read(httpd):
 @pytest.mark.parametrize("target", ["/page.html", "/no-such-file.html"])
 def test_every_answer_has_the_date_of_now(httpd, target):
     wait_until(lambda: httpd.age() > 3, 3)  # then a date made at the start is wrong
-    earliest = time.time() - 2.5  # a date is whole seconds, and may be kept for one more (lighttpd: until its next turn)
+    earliest = time.time() - 2.5  # a date is whole seconds, and may be kept for one more (as by lighttpd)
     answer = curl(httpd, target)
     field = answer.field("Date")
     date = seconds_of(field)
