@@ -48,7 +48,10 @@ class AsyncWSGIServer(httpd.AsyncServer):
     def set_app(self, application):
         """Serve *application*, a callable(environ, start_response) as PEP 3333 defines it."""
         self.application = application
-        self.pool = Pool(self.threads, self.queue_limit, self.timeout) if self.threads else None
+        self.pool = None
+        if self.threads:
+            self.pool = Pool(self.threads, self.queue_limit, self.timeout)
+            self._map.every_turn.append(self.pool.hand_over)
         self.environ = {  # the part that is the same for every request
             **address_variables(self.socket),
             "wsgi.version": (1, 0),

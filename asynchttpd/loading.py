@@ -21,7 +21,7 @@ LATE = {
     "reload": ("asynchttpd.reload",),
     "static": ("asynchttpd.listing", "datetime", "mimetypes"),
     "status": ("asynchttpd.status", "asynchttpd.statuspage", "json"),
-    "threads": ("concurrent.futures.thread",),
+    "threads": ("queue",),
     "tls_cert": ("asynchttpd.tls",),
     "trusted_proxy": ("asynchttpd.proxy", "ipaddress"),
 }

@@ -5,9 +5,11 @@ The thread passes its output to the loop, and never touches a socket.
     loop    request complete -> Job            take_piece -> socket           job_done -> next request
     thread                       application -> deliver, wait for room -> ... -> close()
 
-Not here: what the loop does with the output (async_wsgi.py), and the executor, which comes from the standard library.
+Not here: what the loop does with the output (async_wsgi.py).
 """
 
+import collections
+import contextlib
 import functools
 import logging
 import math
@@ -33,25 +35,39 @@ class Pool:
     """
 
     def __init__(self, threads, queue_limit, timeout):
-        from concurrent.futures import ThreadPoolExecutor
+        from queue import SimpleQueue
 
         self.threads, self.queue_limit, self.timeout = threads, queue_limit, timeout
         self.jobs, self.is_stuck = set(), False
-        self.executor = ThreadPoolExecutor(threads)
-        all_here = threading.Barrier(threads)
-        try:
-            for _ in range(threads):
-                self.executor.submit(all_here.wait)
-        except RuntimeError:
-            all_here.abort()  # else the threads that have started wait for the others, and the process for them
-            raise
+        self.started = collections.deque()  # jobs of this turn of the loop
+        self.queue = SimpleQueue()
+        threading.Thread(target=self.end_with_main_thread, name="end of the pool", daemon=True).start()
+        for number in range(1, threads + 1):
+            threading.Thread(target=self.work, name=f"application {number}").start()
+
+    def work(self):
+        """The life of a thread."""
+        while job := self.queue.get():
+            job.run()
+            del job  # before the next one comes: what only it holds can be freed
+
+    def end_with_main_thread(self):
+        """Python waits at its end for all threads: when the main thread has ended, each gets word to end, too."""
+        threading.main_thread().join()
+        for _ in range(self.threads):
+            self.queue.put(None)
 
     def is_full(self):
         return self.is_stuck or len(self.jobs) >= self.threads + self.queue_limit
 
     def start(self, job):
         self.jobs.add(job)
-        self.executor.submit(job.run)
+        self.started.append(job)
+
+    def hand_over(self):
+        """The loop's turn ends: wake threads. Awake earlier, they would wrest the interpreter (GIL) from the loop."""
+        while self.started:
+            self.queue.put(self.started.popleft())
 
     def look(self):
         """Log each job that has been busy for too long, and see whether the pool is stuck; called once a second."""
@@ -87,9 +103,7 @@ class Job:
         self.environ = handler.get_environ()
         self.application = handler.server.get_app()
         self.call_soon = handler._map.call_soon
-        # What wakes the thread is set and read under one lock. So no wake-up is lost before the thread sleeps.
-        self.lock = threading.Condition(threading.Lock())
-        self.has_room = True  # may the next piece be passed on?
+        self.no_room = threading.Lock()  # held from one piece's delivery until it has been sent
         self.given_up = self.is_named = False
         self.thread = self.busy_since = self.body = self.file = self.input = None
 
@@ -137,28 +151,25 @@ class Job:
 
     def deliver(self, piece):
         """Pass *piece* to the loop as soon as the piece before has been sent. Raise GivenUp."""
-        with self.lock:
-            self.busy_since = None
-            self.lock.wait_for(lambda: self.has_room or self.given_up)
-            self.busy_since = time.monotonic()
-            if self.given_up:
-                raise GivenUp
-            self.has_room = False
+        self.busy_since = None
+        self.no_room.acquire()
+        self.busy_since = time.monotonic()
+        if self.given_up:
+            self.make_room()  # the application may try again, and is told again
+            raise GivenUp
         self.call_soon(functools.partial(self.handler.in_loop, self.handler.take_piece, self, piece))
 
     # Called in the loop.
 
     def make_room(self):
         """The piece that was delivered has been sent."""
-        with self.lock:
-            self.has_room = True
-            self.lock.notify()
+        with contextlib.suppress(RuntimeError):  # there is room already
+            self.no_room.release()
 
     def give_up(self, body):
         """Stop waiting for the thread and drop what it still sends. It may be reading *body*, the request's."""
-        with self.lock:
-            self.input, self.given_up = body, True
-            self.lock.notify()
+        self.input, self.given_up = body, True
+        self.make_room()
 
     def is_abandoned(self):
         return self.given_up or self.handler.client_disconnected()

@@ -337,6 +337,17 @@ def test_work_of_a_thread_is_not_cut_off_because_its_client_has_left(start_threa
     assert any('"GET /fails_late?b" failed after it was given up' in line for line in server.stop())
 
 
+def test_exit_names_the_thread_that_it_waited_for_in_vain(start_threads, connect, events):
+    server = start_threads(2, "--grace", 1)
+    client = connect(server)
+    ask(client, "/block?b")
+    wait_until(lambda: events.of("b") == ["called"], "a thread is busy")
+    client.reset()
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert [line for line in server.stop() if "exit does not end: thread application " in line]
+
+
 def test_stop_that_waited_in_vain_names_the_requests(start_threads, connect, events):
     server = start_threads(2, "--grace", 1)
     client = connect(server)
@@ -426,6 +437,8 @@ def test_thread_that_pauses_anywhere_in_the_hand_over_is_woken(step, wake):
             if wake == "give_up":
                 job.deliver(b"3")
         except GivenUp:
+            with pytest.raises(GivenUp):  # however often an application that catches it tries again
+                job.deliver(b"4")
             ended.append(True)
         paused.set()
 
