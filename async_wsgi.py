@@ -132,9 +132,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         target, _, query = self.path.partition("?")
         path = target
         if "%" in target:
-            import urllib.parse
-
-            path = urllib.parse.unquote_to_bytes(target).decode("latin-1")
+            path = http1.percent_decoded(target).decode("latin-1")
         if self.script_name and (path + "/").startswith(self.script_name + "/"):
             path = path[len(self.script_name) :]
         environ = self.server.environ.copy()

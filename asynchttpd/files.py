@@ -36,9 +36,7 @@ def url_path(target):
     if "%" in path:
         if "%00" in path or "%2f" in path.lower():
             raise HTTPError(404, "no file name contains NUL or a slash")
-        import urllib.parse
-
-        path = os.fsdecode(urllib.parse.unquote_to_bytes(path))
+        path = os.fsdecode(http1.percent_decoded(path))
     return url_normalize(path)
 
 

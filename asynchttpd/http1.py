@@ -16,6 +16,7 @@ and ranges (conditional.py).
 
 import functools
 import re
+import socket
 
 REQUEST_LINE_LIMIT = 8190  # bytes; above it 414
 FIELD_LIMIT = 8190  # bytes of one field line; above it 431
@@ -34,7 +35,7 @@ TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 PATH = r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}\"<>]++|%[0-9A-Fa-f]{2})*+"
 QUERY = r"(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]^`{|}\"<>\\?%]*+)?"
 REG_NAME = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})++"  # an IPv4 address, too
-IPV6 = r"\[[0-9A-Fa-f:.]++\]"  # its letters; whether it is an address is ipaddress's to say
+IPV6 = r"\[[0-9A-Fa-f:.]++\]"  # its letters; whether it is an address is inet_pton's to say
 IPV_FUTURE = r"\[[vV][0-9A-Fa-f]++\.[A-Za-z0-9\-._~!$&'()*+,;=:]++\]"
 HOST = f"(?:{REG_NAME}|{IPV6}|{IPV_FUTURE})"
 
@@ -186,13 +187,20 @@ def is_authority(text: str) -> bool:
     match = AUTHORITY.fullmatch(text)
     if match is None or match[1] is None:
         return match is not None
-    import ipaddress  # late, since few hosts are IPv6 addresses
-
     try:
-        ipaddress.IPv6Address(match[1][1:-1])
-    except ValueError:
+        socket.inet_pton(socket.AF_INET6, match[1][1:-1])
+    except OSError:
         return False
     return True
+
+
+def percent_decoded(text: str) -> bytes:
+    r"""Return *text* with the octets that are percent-encoded (RFC 3986 §2.1); what only looks like that stays.
+
+    >>> percent_decoded("/caf%C3%A9")
+    b'/caf\xc3\xa9'
+    """
+    return re.sub(rb"%([0-9A-Fa-f]{2})", lambda match: bytes.fromhex(match[1].decode()), text.encode())
 
 
 def parse_fields(lines: list[str]) -> Fields:

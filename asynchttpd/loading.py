@@ -16,7 +16,7 @@ SPEC = re.compile(r"([\w-]+(?:\.[\w-]+)*)(?::(\w+(?:\.\w+)*)(\(.*\))?)?")  # a f
 
 # What our functions import when an option is in use. Imports at the top of a file have happened already.
 LATE = {
-    "application": ("asynchttpd.body", "ctypes", "urllib.parse"),
+    "application": ("asynchttpd.body", "ctypes"),
     "access_log": ("json",),
     "reload": ("asynchttpd.reload",),
     "static": ("asynchttpd.listing", "datetime", "mimetypes"),

@@ -4,11 +4,12 @@ import contextlib
 import os
 import resource
 import signal
+import stat
 import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, wait_until
+from conftest import ROOT, handler_command, wait_until
 
 MIB = 1024 * 1024
 HEAD = b"POST /x HTTP/1.1\r\nHost: a\r\n"
@@ -68,6 +69,25 @@ def test_full_disk_that_has_room_again_is_used(echo, connect, full_disk):
     full_disk(resource.RLIM_INFINITY)
     client = connect(echo)
     client.send(upload(2 * MIB, False))
+    assert client.read_answer().body == bytes(2 * MIB)
+
+
+def test_long_bodies_go_to_the_folder_of_tmpdir_where_nobody_else_can_read_them(run_command, connect, tmp_path):
+    folder = tmp_path / "bodies"
+    server = run_command(handler_command("Echo"), env={**os.environ, "TMPDIR": str(folder)}).wait_started()
+    client = connect(server)
+    client.send(upload(2 * MIB, False))
+    assert client.read_answer().status == 507  # there is no such folder
+    folder.mkdir()
+    client = connect(server)
+    client.send(upload(2 * MIB, False)[:-1])
+    [link] = wait_until(lambda: open_files(server), "the body on the disk")
+    assert Path(link).parent == folder
+    assert list(folder.iterdir()) == []
+    descriptors = Path(f"/proc/{server.pid}/fd").iterdir()
+    [mode] = [entry.stat().st_mode for entry in descriptors if os.readlink(entry) == link]
+    assert stat.S_IMODE(mode) == 0o600
+    client.send(b"\0")
     assert client.read_answer().body == bytes(2 * MIB)
 
 
