@@ -123,6 +123,8 @@ class EventMap(dict):
                 turn_ends = turn_ends or now + LONGEST_TURN
                 if now > turn_ends:
                     break
+        else:
+            self.touched.clear()  # pop() searches the whole table, which stays large after many channels; this frees it
 
     def call_soon(self, function):
         """Run *function()* in the loop, at once. May be called from a signal handler or another thread."""

@@ -387,6 +387,25 @@ def test_idle_channels_are_not_asked(channels):
         sock.close()
 
 
+def test_event_costs_the_same_after_thousands_were_touched_at_once(channels, pair):
+    """As when thousands of idle connections have become too old. Once each event took several times as long then."""
+    channel = Timed(pair[0], channels)
+
+    def cost():
+        began = time.process_time()
+        for _ in range(200):
+            pair[1].send(b"x")
+            channels.poll(0)
+        return time.process_time() - began
+
+    before = min(cost() for _ in range(3))
+    for fd in range(20_000, 50_000):
+        channels.touch(fd)
+    channels.poll(0)
+    assert min(cost() for _ in range(3)) < 5 * before
+    assert len(channel.events) == 1200
+
+
 def test_channel_that_is_touched_is_asked_again(channels, pair):
     class Shy(Timed):
         willing = False
