@@ -9,7 +9,7 @@ import http.client
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -157,25 +157,40 @@ def large_file(trial):
 
 
 def idle(trial):
-    """Eight busy connections beside 100, 1000 and 10,000 that have had an answer and keep still."""
+    """Eight busy connections beside 100, 1000 and 10,000 that have had an answer and keep still.
+
+    Each number has a server of its own, and their loads take turns, since a machine's speed changes within seconds.
+    """
     path, body = trial.small
-    figures, pss = {}, {}
-    with trial.launch() as running:
-        check(running, path, body)
-        warm_up(running, path)
+    with ExitStack() as stack:
+        beside = {}
         for count in IDLE:
-            with clients.IdleConnections(running.port, running.path(path), count) as fleet:
-                load = costed(running, lambda: measure.wrk(running, path, 8, trial.seconds, len(body)))
-                if "cpu" not in load:
-                    raise Failed(f"answered too little to measure beside {count} idle connections")
-                figures[f"cpu_{count}"] = load["cpu"]
-                pss[count] = running.pss()
-                if lost := fleet.lost():
-                    raise Failed(f"closed {lost} of {count} idle connections")
+            running = stack.enter_context(trial.launch())
+            check(running, path, body)
+            warm_up(running, path)
+            fleet = clients.IdleConnections(running.port, running.path(path), count)
+            beside[count] = running, stack.enter_context(fleet)
+        seconds = max(1, trial.seconds // 2)
+        there = {count: cpu_beside(*beside[count], path, body, seconds) for count in IDLE}
+        back = {count: cpu_beside(*beside[count], path, body, seconds) for count in reversed(IDLE)}
+        pss = {count: running.pss() for count, (running, _) in beside.items()}
+    cpu = {count: (there[count] + back[count]) / 2 for count in IDLE}
     fewest, most = IDLE[0], IDLE[-1]
-    figures["growth"] = figures[f"cpu_{most}"] / figures[f"cpu_{fewest}"]
-    figures["memory"] = (pss[most] - pss[fewest]) / (most - fewest) / 1000
-    return figures
+    return {
+        "growth": cpu[most] / cpu[fewest],
+        "memory": (pss[most] - pss[fewest]) / (most - fewest) / 1000,
+        **{f"cpu_{count}": seconds for count, seconds in cpu.items()},
+    }
+
+
+def cpu_beside(running, fleet, path, body, seconds):
+    """Return the CPU seconds of 1000 requests over eight connections beside the idle ones of *fleet*."""
+    load = costed(running, lambda: measure.wrk(running, path, 8, seconds, len(body)))
+    if "cpu" not in load:
+        raise Failed(f"answered too little to measure beside {fleet.count} idle connections")
+    if lost := fleet.lost():
+        raise Failed(f"closed {lost} of {fleet.count} idle connections")
+    return load["cpu"]
 
 
 def slow_readers(trial):
