@@ -595,7 +595,7 @@ class AsyncHTTPRequestHandler(BaseHTTPRequestHandler):
         if self.bodiless:
             os.close(fd)
         elif stop - start > self.chunk_size:
-            return producers.SendfileProducer.of_range(fd, start, stop, self.chunk_size)
+            return producers.SendfileProducer(fd, start, stop, self.chunk_size)
         else:  # as most: they leave with their head, and need no producer and no file object
             self.push(producers.read_range(fd, start, stop))
         return None

@@ -191,10 +191,8 @@ class ApplicationFile(SendfileProducer):
     def __init__(self, answer, result, chunk_size):
         fd, start = result.filelike.fileno(), result.filelike.tell()
         answer.begin(max(0, os.fstat(fd).st_size - start))
-        # A file object of our own, without a buffer: the application's may have read ahead.
-        file = open(os.dup(fd), "rb", buffering=0)
-        file.seek(start)
-        super().__init__(file, chunk_size, answer.left)
+        # A descriptor of our own: the application may close its own, and the number be given to another file.
+        super().__init__(os.dup(fd), start, start + answer.left, chunk_size)
         self.answer, self.result = answer, result
 
     def first(self):

@@ -199,7 +199,7 @@ class Channel(asynchat.async_chat):
     def send_file(self, producer, count):
         """Send *count* bytes of the producer's file; the kernel copies them, so that they never enter this process."""
         try:
-            sent = os.sendfile(self.socket.fileno(), producer.file.fileno(), None, count)
+            sent = os.sendfile(self.socket.fileno(), producer.fd, producer.position, count)
         except BlockingIOError:
             return 0
         except ConnectionError:
@@ -213,7 +213,7 @@ class Channel(asynchat.async_chat):
             return 0
         if sent == 0:  # and will be, each time: a loop that waits for more would spin
             raise Aborted(TRUNCATED)
-        producer.left -= sent
+        producer.advance(sent)
         return sent
 
     # Time passes.

@@ -52,21 +52,38 @@ class FileProducer:
         self.file.close()
 
 
-class SendfileProducer(FileProducer):
-    """A FileProducer with a count for a regular file that was opened without a buffer: sendfile() may send it.
+class SendfileProducer:
+    """Hands out bytes *start* to *stop* of the regular file *fd*: by sendfile(), or piece by piece as a FileProducer.
 
-    It is a class of its own because the descriptor of another file object, such as a gzip file, may hold other bytes.
+    fd -- a descriptor, not a file object: that of a gzip file, for example, holds other bytes. close() closes it
+    position, left -- where the next byte is; how many there are from there on
     """
 
     by_sendfile = HAS_SENDFILE  # until it refuses
 
-    @classmethod
-    def of_range(cls, fd, start, stop, chunk_size):
-        """Return a producer of bytes *start* to *stop* of the open file *fd*, which close() closes."""
-        file = open(fd, "rb", buffering=0)
-        if start:
-            file.seek(start)
-        return cls(file, chunk_size, stop - start)
+    def __init__(self, fd, start, stop, chunk_size=4096):
+        self.fd, self.position, self.left, self.chunk_size = fd, start, stop - start, chunk_size
+
+    def more(self):
+        piece = self.read(self.chunk_size) if self.left else b""
+        self.advance(len(piece))
+        return piece
+
+    def read(self, size):
+        """Return up to *size* of the next bytes, which stay the next ones; raise Aborted as a FileProducer does."""
+        piece = os.pread(self.fd, min(size, self.left), self.position)
+        if not piece:
+            raise Aborted(TRUNCATED)
+        return piece
+
+    def advance(self, count):
+        """The next *count* bytes have been sent."""
+        self.position += count
+        self.left -= count
+
+    def close(self):
+        fd, self.fd = self.fd, -1  # which a second call would close in vain, and not what somebody else has opened
+        os.close(fd)
 
 
 def read_range(fd, start, stop):

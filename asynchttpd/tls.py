@@ -15,14 +15,12 @@ Not here: HTTP. Which connections are made, and when they end, is as without TLS
 
 import contextlib
 import logging
-import os
 import select
 import socket
 import ssl
 import time
 
 from asynchttpd.channel import BODY, CLOSED, IDLE, Channel
-from asynchttpd.producers import Aborted
 
 log = logging.getLogger("httpd")
 
@@ -212,16 +210,13 @@ class TLSChannel(Channel):
             return super().send_file(producer, count)
         sent = 0
         while sent < count:
-            piece = producer.file.read(min(count - sent, RECORDS))
-            if not piece:
-                raise Aborted("file was truncated while it was being sent")
+            piece = producer.read(min(count - sent, RECORDS))
             left = self.send(piece)
             sent += left
             if self.state is CLOSED:
                 return sent
-            producer.left -= left
+            producer.advance(left)
             if left < len(piece):
-                producer.file.seek(left - len(piece), os.SEEK_CUR)
                 break
         return sent
 

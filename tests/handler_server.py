@@ -265,10 +265,9 @@ class Cramming(Echo):
             while True:
                 self.socket.send(b"x" * 65536)
         count = int(self.path[1:])
-        file = tempfile.TemporaryFile(buffering=0)
-        file.write(b"f" * count)
-        file.seek(0)
-        self.push_with_producer(producers.SendfileProducer(file, count=count))
+        with tempfile.TemporaryFile(buffering=0) as file:
+            file.write(b"f" * count)
+            self.push_with_producer(producers.SendfileProducer(os.dup(file.fileno()), 0, count))
 
 
 class Files(httpd.AsyncHTTPRequestHandler):
