@@ -214,6 +214,8 @@ class Channel(asynchat.async_chat):
         if sent == 0:  # and will be, each time: a loop that waits for more would spin
             raise Aborted(TRUNCATED)
         producer.advance(sent)
+        if not producer.left:
+            close_producer(self.producer_fifo.popleft())
         return sent
 
     # Time passes.

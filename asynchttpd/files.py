@@ -22,7 +22,8 @@ SETTLED = 0.1  # seconds after a change in which the next one may get the same t
 # What no URI has but clients send (http1.py): we encode it in a Location.
 NO_URI = {ord(character): f"%{ord(character):02X}" for character in '"<>\\^`{|}'}
 
-# Only pure functions are remembered: the answer for a second never changes.
+# Only pure functions are remembered: a file that changes has another size or time, and the answer for a second stays.
+entity_tag = functools.lru_cache(maxsize=1024)(conditional.entity_tag)
 last_modified = functools.lru_cache(maxsize=256)(conditional.last_modified)
 remembered_codings = functools.lru_cache(maxsize=256)(conditional.preferred_codings)
 
@@ -149,9 +150,9 @@ def validators(facts, coding, now):
     set: inode and time of the last change. Just changed, the tag is for this answer only.
     """
     if facts.st_mtime >= FIXED_TIMES:
-        return conditional.entity_tag(facts.st_size, facts.st_mtime_ns, coding), facts.st_mtime
+        return entity_tag(facts.st_size, facts.st_mtime_ns, coding), facts.st_mtime
     changed = facts.st_ctime_ns if now - facts.st_ctime > SETTLED else time.time_ns()
-    tag = conditional.entity_tag(facts.st_size, changed, coding)
+    tag = entity_tag(facts.st_size, changed, coding)
     return f'"{facts.st_ino:x}-{tag[1:]}', math.nan
 
 
