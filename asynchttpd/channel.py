@@ -215,7 +215,7 @@ class Channel(asynchat.async_chat):
             raise Aborted(TRUNCATED)
         producer.advance(sent)
         if not producer.left:
-            close_producer(self.producer_fifo.pop(0))
+            close_producer(self.producer_fifo.popleft())
         return sent
 
     # Time passes.
