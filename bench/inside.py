@@ -97,7 +97,6 @@ def microseconds(kind, requests):
         server = async_wsgi.AsyncWSGIServer("127.0.0.1", 0, async_wsgi.AsyncWSGIRequestHandler, listening)
         server.threads = 8 if kind == "threads" else 0
         server.set_app(apps.application)
-        channels.every_turn = listening.every_turn  # the threads' part
         channels.every_turn += listening.every_turn  # which wakes the threads
     requests = itertools.cycle(requests)
     sockets = [FreeSocket(requests, 10**6 + number) for number in range(CONNECTIONS)]  # nobody's descriptors
