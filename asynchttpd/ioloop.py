@@ -117,7 +117,13 @@ class EventMap(dict):
             self._open_poller()
         turn_ends = None
         while self.touched:
-            self._update(self.touched.pop())
+            fd = self.touched.pop()
+            channel = self.get(fd)
+            if channel is not None:  # else it has closed since
+                try:
+                    self._update(fd, channel)
+                except Exception:
+                    self._throw_out(fd, channel)
             if self.touched:  # a single one needs no look at the clock
                 now = time.monotonic()
                 turn_ends = turn_ends or now + LONGEST_TURN
@@ -164,7 +170,10 @@ class EventMap(dict):
                 os.read(fd, 4096)
             elif self.get(fd) is channel:  # else the event is stale: the descriptor was closed, and may be used again
                 self.touched.add(fd)
-                self._guard(fd, channel, asyncore.readwrite, channel, events)
+                try:
+                    asyncore.readwrite(channel, events)
+                except Exception:
+                    self._throw_out(fd, channel)
                 last = self._note_slow_work(last)
                 if len(self.touched) >= WRITE_BATCH or last > write_at:
                     self.update_touched()
@@ -212,7 +221,10 @@ class EventMap(dict):
             if lost > STALL:
                 channel.deadline = deadline + lost
             elif deadline <= now:
-                self._guard(fd, channel, timed_out, channel)
+                try:
+                    timed_out(channel)
+                except Exception:
+                    self._throw_out(fd, channel)
                 self.touched.add(fd)
                 if time.monotonic() > now + LONGEST_TURN:
                     self.sweep_at = 0.0  # the rest after the next turn
@@ -225,24 +237,18 @@ class EventMap(dict):
         except Exception:
             log.exception("%r failed in the loop", function)
 
-    def _guard(self, fd, channel, function, *arguments):
-        """Call *function* for *channel*. If even its handle_error() fails, throw the channel out."""
-        try:
-            function(*arguments)
-        except Exception:
-            log.exception("a channel failed, and so did its handle_error()")
-            if self.get(fd) is channel:
-                del self[fd]
-            with contextlib.suppress(Exception):
-                channel.socket.close()
+    def _throw_out(self, fd, channel):
+        """A channel has failed, and even its handle_error(): log that, and let the others go on."""
+        log.exception("a channel failed, and so did its handle_error()")
+        if self.get(fd) is channel:
+            del self[fd]
+        with contextlib.suppress(Exception):
+            channel.socket.close()
 
-    def _update(self, fd):
-        channel, watched = self.get(fd), self.interest.get(fd)
-        if channel is None:
-            return  # it has closed since
-        wants_to_write = channel.writable()
+    def _update(self, fd, channel):
+        wants_to_write, watched = channel.writable(), self.interest.get(fd)
         if wants_to_write and channel.connected and not (watched and watched & WRITE):
-            self._guard(fd, channel, asyncore.write, channel)
+            asyncore.write(channel)
             if self.get(fd) is not channel:
                 return  # it has closed
             wants_to_write, watched = channel.writable(), self.interest.get(fd)  # it may be connected anew
@@ -258,7 +264,7 @@ class EventMap(dict):
             else:
                 self.poller.modify(fd, wanted)
         except OSError:
-            self._guard(fd, channel, channel.handle_error)  # nobody watches it, so it would stay open for ever
+            channel.handle_error()  # nobody watches it, so it would stay open for ever
         else:
             self.interest[fd] = wanted
 
