@@ -57,6 +57,12 @@ def split_address(text: str, port: int) -> tuple[str, int]:
     return host, port if number is None else int(number)
 
 
+class ListeningSocket(socket.socket):
+    """A socket whose family and type are plain numbers: accept() asks for both, and two enums took half of its time."""
+
+    family, type = socket.SocketType.family, socket.SocketType.type
+
+
 def listen_on(host: str, port: int) -> list[socket.socket]:
     """Return a listening socket for each address that *host* means; port 0 becomes a free one, the same for all.
 
@@ -96,7 +102,7 @@ def addresses_of(host, port):
 
 
 def listen(family, address):
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = ListeningSocket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -138,7 +144,7 @@ def listen_on_path(path: str, mode: int) -> socket.socket:
 
     A socket file that a dead server has left behind is replaced; that of a living server is not, nor is any other file.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = ListeningSocket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if os.path.lexists(path):
             remove_stale(path)
@@ -203,7 +209,7 @@ def zip_names(count, names):
 def taken_over(fd, name):
     os.set_inheritable(fd, False)
     try:
-        sock = socket.socket(fileno=fd)
+        sock = ListeningSocket(fileno=fd)
         listens = sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
         raise Unusable(f"descriptor {fd} ({name}) from systemd: {reason(error)}") from error
