@@ -188,7 +188,7 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     def start_response(self, status, response_headers, exc_info=None):
         """Note the status and the fields of the answer; return write() (PEP 3333, "start_response()")."""
         self.answer.start(status, response_headers, exc_info)
-        return functools.partial(self.write_piece, self.answer)
+        return self.answer.write
 
     def write_piece(self, answer, data):
         """The write() that start_response() returns: send *data*, a piece of *answer*, now."""
@@ -211,7 +211,8 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
 
     def send_pieces(self, producer):
         try:
-            piece = producer.first()  # before the head: this may still fail, or call start_response()
+            # Before the head: this may still fail, or call start_response().
+            piece = b"" if self.answer.begun else producer.more()
             if piece is None:
                 self.ask_again(producer)
                 return
@@ -219,8 +220,8 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
         except BaseException:
             producer.close()
             raise
-        if self.answer.whole and not self.answer.left:
-            producer.close()  # of one piece: the application has no work to do after it
+        if self.answer.full:
+            producer.close()  # as when the body is a list of one piece: the application has no work to do after it
         else:
             self.queue_producer(producer)
 
@@ -251,9 +252,8 @@ class AsyncWSGIRequestHandler(httpd.AsyncHTTPRequestHandler):
     def send_answer_head(self):
         answer = self.answer
         self.send_response(answer.code, answer.reason or None)
-        if "connection" in answer.names:
-            self.close_connection = True
-        if "date" in answer.names or "server" in answer.names:
+        if answer.names:
+            self.close_connection = self.close_connection or "connection" in answer.names
             self.head = [line for line in self.head if line.partition(":")[0].lower() not in answer.names]
         self.head.extend(answer.lines)
         self.length = answer.length

@@ -15,8 +15,11 @@ from asynchttpd import http1
 from asynchttpd.producers import Aborted, SendfileProducer
 
 STATUS = re.compile(r"[2-9][0-9]{2}(?: [\t -~\x80-\xff]*)?")  # no 1xx: interim answers are the server's
+REPLACEABLE = {"date", "server"}  # fields that the server adds if the application does not
 # Fields about the connection, which is the server's (RFC 9110 §7.6.1). Proxy-Authenticate, in older lists, is not.
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
+
+NO_MORE = object()  # in place of the piece after the last
 
 log = logging.getLogger("httpd")
 
@@ -24,12 +27,11 @@ log = logging.getLogger("httpd")
 class Answer:
     """What the application says about its answer to one request.
 
-    code, reason, lines, names -- from start_response(): status, field lines, their names in lower case;
-        "connection" is among these if the connection is to be closed
+    code, reason, lines -- from start_response(): status and field lines
+    names -- of its fields that replace ours: "date", "server"; "connection" if the connection is to be closed
     length -- the Content-Length, None if it is unknown
     left -- bytes that the body may still have, None if it may have any number
-    overrun -- has the application made more than that?
-    whole -- was the first piece known to be the last?
+    full -- is the application to be asked for nothing more?
     begun -- has the head been passed on? Then it cannot be replaced any more
     ended -- has the application's close() been called? Then it can write no more
     ahead -- what the application has written while it was asked for its next piece; it is sent before that piece
@@ -37,14 +39,14 @@ class Answer:
 
     # One is made for each request: with slots that and start() take a quarter less time.
     __slots__ = (  # noqa: RUF023
-        "handler", "command", "path", "code", "reason", "lines", "names", "length", "left", "begun", "overrun", "whole",
-        "ended", "ahead",
+        "handler", "command", "path", "code", "reason", "lines", "names", "length", "left", "full", "begun", "ended",
+        "ahead",
     )  # fmt: skip
 
     def __init__(self, handler):
         self.handler, self.command, self.path = handler, handler.command, handler.path
         self.code = self.length = self.left = None
-        self.begun = self.overrun = self.whole = self.ended = False
+        self.full = self.begun = self.ended = False
         self.ahead = b""
 
     @property
@@ -81,26 +83,25 @@ class Answer:
             self.left = self.length
         self.begun = True
 
-    def pieces(self, result):
-        """Yield the pieces of *result* that are sent, None for an empty one.
+    def sendable(self, piece, result=None):
+        """Return the part of *piece* that is sent. The first piece that is not empty begins the answer.
 
-        Raise Aborted if they are less than the Content-Length.
+        result -- what the application has returned, if the piece is from there and not from write()
         """
-        for piece in checked_result(result):
-            if checked_piece(piece):
-                if not self.begun:
-                    length = whole_length(result, piece)
-                    self.whole = length is not None
-                    self.begin(length)
-                if self.command == "HEAD":
-                    return
-                if piece := self.measured(piece):
-                    yield piece
-                if self.overrun:
-                    return
-            else:
-                yield None
-        was_begun = self.begun
+        if not isinstance(piece, bytes):
+            raise TypeError(f"the application made {type(piece).__name__}, not bytes, for its body")
+        if piece and not self.begun:
+            length = whole_length(result, piece)
+            self.begin(length)
+            self.full = length is not None and length == self.left
+        if piece and self.command == "HEAD":
+            self.full = True
+            return b""
+        return piece if self.left is None else self.measured(piece)
+
+    def finish(self):
+        """The application has made its last piece. Raise Aborted if all are less than the Content-Length."""
+        self.full, was_begun = True, self.begun
         if not was_begun:
             # An empty body for HEAD says nothing about the body for GET.
             self.begin(None if self.command == "HEAD" else 0)
@@ -108,22 +109,22 @@ class Answer:
             short = f"the application sent {self.left} bytes less than its Content-Length"
             raise Aborted(short) if was_begun else ValueError(short)
 
+    def write(self, data):
+        """The write() that start_response() returns: send *data* now."""
+        self.handler.write_piece(self, data)
+
     def written(self, data):
         """Return the part of *data*, which was given to write(), that is sent."""
         if self.ended:
             raise RuntimeError("write() after the end of the answer")
-        if checked_piece(data) and not self.begun:
-            self.begin(None)
-        return self.measured(data) if data and self.command != "HEAD" else b""
+        return self.sendable(data)
 
     def measured(self, piece):
         """Return *piece*, cut off where the Content-Length ends: the client would take the rest for the next answer."""
-        if self.left is None:
-            return piece
         if len(piece) > self.left:
-            if not self.overrun:
+            if not self.full:
                 log.error("%s: body cut off at its Content-Length: the application has made more", self.request)
-            self.overrun = True
+            self.full = True
             piece = piece[: self.left]
         self.left -= len(piece)
         return piece
@@ -143,10 +144,10 @@ def producer_of(answer, result, chunk_size):
     try:
         if not answer.begun and wraps_plain_file(result):
             return ApplicationFile(answer, result, chunk_size)
+        return ApplicationProducer(answer, result)
     except BaseException:
         answer.close(result)
         raise
-    return ApplicationProducer(answer, result)
 
 
 class ApplicationProducer:
@@ -155,21 +156,22 @@ class ApplicationProducer:
     empty_limit = 16  # empty pieces that are asked for in one turn of the loop
 
     def __init__(self, answer, result):
-        self.answer, self.result = answer, result
-        self.pieces = answer.pieces(result)
-
-    def first(self):
-        """Return what is made before the head, with which it travels; None as more() does."""
-        return b"" if self.answer.begun else self.more()
+        if isinstance(result, (str, bytes)) or not (hasattr(result, "__iter__") or hasattr(result, "__getitem__")):
+            raise TypeError(f"the application returned {type(result).__name__}, not an iterable of bytes")
+        self.answer, self.result, self.pieces = answer, result, guarded(iter, result)
 
     def more(self):
         """Return the next piece, b"" after the last; None if all that were asked for were empty."""
-        piece, tries = guarded(next, self.pieces, b""), self.empty_limit
-        while piece is None and tries > 0:
-            piece, tries = guarded(next, self.pieces, b""), tries - 1
-        if self.answer.ahead:
-            piece, self.answer.ahead = self.answer.ahead + (piece or b""), b""
-        return piece
+        answer, piece, tries = self.answer, b"", self.empty_limit
+        while not piece and not answer.full and tries > 0:
+            made, tries = guarded(next, self.pieces, NO_MORE), tries - 1
+            if made is NO_MORE:
+                answer.finish()
+            else:
+                piece = answer.sendable(made, self.result)
+        if answer.ahead:
+            piece, answer.ahead = answer.ahead + piece, b""
+        return piece if piece or answer.full else None
 
     def close(self):
         self.answer.close(self.result)
@@ -195,9 +197,6 @@ class ApplicationFile(SendfileProducer):
         super().__init__(os.dup(fd), start, start + answer.left, chunk_size)
         self.answer, self.result = answer, result
 
-    def first(self):
-        return b""
-
     def close(self):
         super().close()
         self.answer.close(self.result)
@@ -214,18 +213,6 @@ def guarded(function, *arguments):
         raise RuntimeError(f"the application raised {error!r}") from error
 
 
-def checked_result(result):
-    if isinstance(result, (str, bytes)) or not (hasattr(result, "__iter__") or hasattr(result, "__getitem__")):
-        raise TypeError(f"the application returned {type(result).__name__}, not an iterable of bytes")
-    return result
-
-
-def checked_piece(piece):
-    if not isinstance(piece, bytes):
-        raise TypeError(f"the application made {type(piece).__name__}, not bytes, for its body")
-    return piece
-
-
 @functools.lru_cache(maxsize=64)
 def checked_status(status):
     """Return (code, reason) of a status such as "200 OK" or "200"; raise ValueError for anything else."""
@@ -235,41 +222,63 @@ def checked_status(status):
 
 
 def checked_fields(response_headers):
-    """Return (field lines, Content-Length or None, lower-case names); raise for what would break the answer apart.
+    """Return (field lines, Content-Length or None, names as in Answer); raise for what would break the answer apart.
 
     PEP 3333 asks for a list of tuples; any iterable of pairs will do, as elsewhere.
     """
     lines, names, length = [], [], None
     for name, value in response_headers:
-        is_short = isinstance(value, str) and len(value) <= http1.SHORT
-        line, name = (remembered_field if is_short else checked_field)(name, value)
-        if name == "content-length":
-            if length not in (None, int(value)):
-                raise ValueError(f"start_response(): two lengths: {length} and {value}")
-            line, length = "" if length is not None else line, int(value)
-        names.append(name)
+        line, name, size = known_fields[name, value]
+        if size is not None:
+            if length not in (None, size):
+                raise ValueError(f"start_response(): two lengths: {length} and {size}")
+            line, length = "" if length is not None else line, size
+        if name:
+            names.append(name)
         if line:
             lines.append(line)
     return lines, length, names
 
 
 def checked_field(name, value):
-    """Return (field line, lower-case name), both empty if it is dropped; raise for what would break the head apart."""
+    """Return (field line, name as in Answer.names, Content-Length); "" or None for what it has not or is dropped.
+
+    Raise TypeError or ValueError for what would break the head apart.
+    """
     if not isinstance(name, str) or not isinstance(value, str):
         raise TypeError(f"start_response(): not a field of two strings: {name!r}: {value!r}")
     value = value.strip(" \t")
     line, name = http1.field_line(name, value), name.lower()
     if name in HOP_BY_HOP:
         if name == "connection" and "close" in [option.strip() for option in value.lower().split(",")]:
-            return "", name
+            return "", name, None
         say_dropped(name)
-        return "", ""
-    if name == "content-length" and not http1.LENGTH.fullmatch(value):
+        return "", "", None
+    if name != "content-length":
+        return line, name if name in REPLACEABLE else "", None
+    if not http1.LENGTH.fullmatch(value):
         raise ValueError(f"start_response(): not a length: {value!r}")
-    return line, name
+    return line, "", int(value)
 
 
-remembered_field = functools.lru_cache(maxsize=256)(checked_field)  # an application sends the same few again and again
+class KnownFields(dict):
+    """{(name, value): what checked_field() returns}: an application sends the same few again and again.
+
+    A dict is asked in half the time of an `lru_cache`, and can leave out the long ones.
+    """
+
+    limit = 256  # fields; then it starts anew
+
+    def __missing__(self, field):
+        checked = checked_field(*field)
+        if len(field[0]) + len(field[1]) <= http1.SHORT:
+            if len(self) >= self.limit:
+                self.clear()
+            self[field] = checked
+        return checked
+
+
+known_fields = KnownFields()
 
 
 @functools.lru_cache(maxsize=len(HOP_BY_HOP))  # once for each name

@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 
-from asynchttpd.answer import guarded, wraps_plain_file
+from asynchttpd.answer import ApplicationProducer, guarded, wraps_plain_file
 
 log = logging.getLogger("httpd")
 
@@ -129,8 +129,9 @@ class Job:
             if wraps_plain_file(result):
                 self.file = result  # for the loop and sendfile()
             else:
-                for piece in self.answer.pieces(result):
-                    if piece and self.answer.whole and not self.answer.left:
+                producer = ApplicationProducer(self.answer, result)
+                while (piece := producer.more()) != b"":
+                    if piece and self.answer.full:
                         self.body = piece  # handed over with the end: close() has no work to do after it
                     elif piece:
                         self.deliver(piece)

@@ -10,7 +10,7 @@ def application(environ, start_response):
 
 
 def bytes_in_caches():
-    """Return the bytes of everything that is remembered by the lru_caches of the server's modules."""
+    """Return the bytes of everything that is remembered by the lru_caches, and their like, of the server's modules."""
     ours = [module for name, module in sys.modules.items() if name in ("httpd", "async_wsgi") or "asynchttpd." in name]
     ours.append(sys.modules["__main__"])
     todo = list({id(value): value for module in ours for value in vars(module).values() if is_cache(value)}.values())
@@ -26,4 +26,4 @@ def bytes_in_caches():
 
 
 def is_cache(value):
-    return hasattr(value, "cache_info")
+    return hasattr(value, "cache_info") or (isinstance(value, dict) and hasattr(value, "__missing__"))

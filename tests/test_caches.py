@@ -1,8 +1,11 @@
 """What a worker remembers between requests is bounded in bytes, whatever strangers send."""
 
+import cache_app
 import pytest
 from conftest import ROOT
 from test_wsgi import TESTS
+
+from asynchttpd.answer import checked_fields
 
 MIB = 1024 * 1024
 
@@ -31,3 +34,11 @@ def test_strangers_cannot_fill_the_memory_of_what_is_remembered(start, connect, 
             client.send(make_request(path, number))
             assert client.read_answer().status == 200
     assert int(client.get("/measure").body) < bound
+
+
+def test_neither_can_an_application():
+    before = cache_app.bytes_in_caches()
+    for number in range(1000):
+        long = "x" * 9000 + str(number)
+        checked_fields([("ETag", f'"{number}"'), (f"X-{number}", "x" * 200), ("Location", f"/{long}")])
+    assert cache_app.bytes_in_caches() - before < MIB // 4
