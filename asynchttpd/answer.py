@@ -264,7 +264,7 @@ def checked_field(name, value):
 class KnownFields(dict):
     """{(name, value): what checked_field() returns}: an application sends the same few again and again.
 
-    A dict is asked in half the time of an `lru_cache`, and can leave out the long ones.
+    An `lru_cache` would remember long ones, too, or the length would have to be looked at before each question.
     """
 
     limit = 256  # fields; then it starts anew
