@@ -96,8 +96,9 @@ def outlive_master(row, master_alive, timeout):
         time.sleep(1)
         stalled = stalled + 1 if row[TURNED] == turned else 0
         turned = row[TURNED]
-    # To the main thread, which shows its own stack then; another one would read it while it changes.
+    # To the main thread, which shows all stacks then, its own and ours: none may change while it reads them.
     signal.pthread_kill(threading.main_thread().ident, signal.SIGABRT)
+    time.sleep(60)  # the process ends before
 
 
 def end(status, row):

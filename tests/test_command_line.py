@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from multiprocessing.pool import ThreadPool
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import PATIENCE, ROOT, group_members, python_command, wait_until
@@ -154,8 +154,8 @@ def test_port_that_is_taken_is_one_line_and_status_1():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         commands = ([HTTPD], [WSGI, "my_app:application"])
-        with ThreadPool(len(commands)) as pool:  # together: each waits a while for the port
-            results = pool.map(lambda command: run(*command, "--port", port), commands)
+        with ThreadPoolExecutor() as pool:  # together: each waits a while for the port
+            results = list(pool.map(lambda command: run(*command, "--port", port), commands))
     for result in results:
         assert (result.returncode, result.stdout) == (1, "")
         assert len(result.stderr.splitlines()) == 1

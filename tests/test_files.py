@@ -425,7 +425,8 @@ def test_head_tells_of_the_whole_file_even_with_a_range(client):
     answer = client.get("/digits.txt", "Range: bytes=0-4", method="HEAD")
     assert (answer.status, answer.fields["content-length"]) == (200, "1000")
     assert comparable(answer)[1] == comparable(client.get("/digits.txt"))[1]
-    assert client.get("/digits.txt", "Range: bytes=0-0,2-2", method="HEAD").fields == answer.fields
+    several = client.get("/digits.txt", "Range: bytes=0-0,2-2", method="HEAD")
+    assert comparable(several)[1] == comparable(answer)[1]
 
 
 def test_a_range_does_not_reach_the_next_answer(client):
