@@ -79,6 +79,8 @@ class AsyncWSGIServer(httpd.AsyncServer):
 
     def serve_forever(self):
         super().serve_forever()
+        if self.pool:
+            self.pool.end()
         self.application = None  # what only it holds, such as open files, ends with the program and not after it
 
 

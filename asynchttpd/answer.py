@@ -132,11 +132,11 @@ class Answer:
     def close(self, result):
         """Call the close() of what the application returned, once; what it raises can only be logged by now."""
         self.ended = True
-        if hasattr(result, "close"):
-            try:
-                guarded(result.close)
-            except Exception:
-                log.exception("%s: close() failed", self.request)
+        try:
+            if close := guarded(getattr, result, "close", None):
+                guarded(close)
+        except Exception:
+            log.exception("%s: close() failed", self.request)
 
 
 def producer_of(answer, result, chunk_size):
@@ -156,7 +156,7 @@ class ApplicationProducer:
     empty_limit = 16  # empty pieces that are asked for in one turn of the loop
 
     def __init__(self, answer, result):
-        if isinstance(result, (str, bytes)) or not (hasattr(result, "__iter__") or hasattr(result, "__getitem__")):
+        if isinstance(result, (str, bytes)) or not is_iterable(type(result)):
             raise TypeError(f"the application returned {type(result).__name__}, not an iterable of bytes")
         self.answer, self.result, self.pieces = answer, result, guarded(iter, result)
 
@@ -198,8 +198,14 @@ class ApplicationFile(SendfileProducer):
         self.answer, self.result = answer, result
 
     def close(self):
-        super().close()
-        self.answer.close(self.result)
+        try:
+            super().close()
+        finally:
+            self.answer.close(self.result)
+
+
+def is_iterable(kind):
+    return hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")
 
 
 def guarded(function, *arguments):
@@ -228,13 +234,17 @@ def checked_fields(response_headers):
     """
     lines, names, length = [], [], None
     for name, value in response_headers:
-        line, name, size = known_fields[name, value]
+        try:
+            known = known_fields[name, value]
+        except TypeError:  # a list as value: no dict can look it up
+            known = None
+        line, kind, size = known or checked_field(name, value)
         if size is not None:
             if length not in (None, size):
                 raise ValueError(f"start_response(): two lengths: {length} and {size}")
             line, length = "" if length is not None else line, size
-        if name:
-            names.append(name)
+        if kind:
+            names.append(kind)
         if line:
             lines.append(line)
     return lines, length, names
@@ -289,7 +299,7 @@ def say_dropped(name):
 def whole_length(result, piece):
     """Return the length of the body if *piece*, the first of *result*, is all of it, else None."""
     try:
-        return len(piece) if len(result) == 1 else None
+        return len(piece) if guarded(len, result) == 1 else None
     except TypeError:
         return None
 

@@ -14,8 +14,9 @@ from asynchttpd.http1 import HTTPError
 
 
 def temporary_folder():
-    """Return where temporary files are made."""
-    return os.environ.get("TMPDIR") or "/tmp"
+    """Return where temporary files are made: TMPDIR if we may write there (with --user it may be root's own)."""
+    folder = os.environ.get("TMPDIR", "")
+    return folder if os.access(folder, os.W_OK | os.X_OK) else "/tmp"
 
 
 def unnamed_file():

@@ -22,7 +22,7 @@ SETTLED = 0.1  # seconds after a change in which the next one may get the same t
 # What no URI has but clients send (http1.py): we encode it in a Location.
 NO_URI = {ord(character): f"%{ord(character):02X}" for character in '"<>\\^`{|}'}
 
-# Only pure functions are remembered: a file that changes has another size or time, and the answer for a second stays.
+# Only pure functions are remembered. A file that changes has another size or time.
 entity_tag = functools.lru_cache(maxsize=1024)(conditional.entity_tag)
 last_modified = functools.lru_cache(maxsize=256)(conditional.last_modified)
 remembered_codings = functools.lru_cache(maxsize=256)(conditional.preferred_codings)
@@ -152,7 +152,7 @@ def validators(facts, coding, now):
     if facts.st_mtime >= FIXED_TIMES:
         return entity_tag(facts.st_size, facts.st_mtime_ns, coding), facts.st_mtime
     changed = facts.st_ctime_ns if now - facts.st_ctime > SETTLED else time.time_ns()
-    tag = entity_tag(facts.st_size, changed, coding)
+    tag = conditional.entity_tag(facts.st_size, changed, coding)
     return f'"{facts.st_ino:x}-{tag[1:]}', math.nan
 
 

@@ -54,6 +54,10 @@ class Pool:
     def end_with_main_thread(self):
         """Python waits at its end for all threads: when the main thread has ended, each gets word to end, too."""
         threading.main_thread().join()
+        self.end()
+
+    def end(self):
+        """End each thread when it has done the jobs that it was given."""
         for _ in range(self.threads):
             self.queue.put(None)
 

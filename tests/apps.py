@@ -204,6 +204,7 @@ STARTS = {
     "field as str": ("200 OK", ["X"]),
     "name of bytes": ("200 OK", [(b"X", "y")]),
     "value of bytes": ("200 OK", [("X", b"y")]),
+    "value as list": ("200 OK", [("X", ["y"])]),
     "value as int": ("200 OK", [("Content-Length", 5)]),
     "value beyond latin-1": ("200 OK", [("X", "\u20ac")]),
     "value that is CRLF in the low byte": ("200 OK", [("X", "\u010d\u010aX: y")]),
@@ -356,6 +357,16 @@ def fails_after_start(environ, start_response):
 def fails_at_first_piece(environ, start_response):
     start_response("200 OK", TEXT.copy())
     return Failing(environ, [b""] * 1000, FAULTS[argument(environ)])
+
+
+@route
+def fails_in_len(environ, start_response):
+    class FailingLen(Noting):
+        def __len__(self):
+            FAULTS[argument(environ)]()
+
+    start_response("200 OK", TEXT.copy())
+    return FailingLen(environ, [b"hello"])
 
 
 @route

@@ -397,6 +397,11 @@ def test_wrong_call_of_start_response_is_500(client, log, mistake):
     assert log().count("Traceback") == 1 and "start_response" in log()
 
 
+def test_value_that_is_no_string_is_named(client, log):
+    assert client.get(f"/wrong_start/{target('value as list')}").status == 500
+    assert "not a field of two strings: 'X': ['y']" in log()
+
+
 @pytest.mark.parametrize("start", apps.ACCEPTED)
 def test_what_every_server_takes_is_taken(client, start):
     answer = client.get(f"/accepted_start/{target(start)}")
@@ -656,7 +661,7 @@ def test_client_that_leaves_closes_the_wrapped_file(server, connect, tag):
     ("name", "fault"),
     [
         (name, fault)
-        for name in ("fails_at_once", "fails_after_start", "fails_at_first_piece")
+        for name in ("fails_at_once", "fails_after_start", "fails_at_first_piece", "fails_in_len")
         for fault in apps.FAULTS
         if (name, fault) != ("fails_at_first_piece", "StopIteration")  # so an iterator says that it has ended
     ],
@@ -668,7 +673,7 @@ def test_exception_before_the_first_piece_is_500(server, client, log, tag, name,
     assert_usable(client)
     assert log().count(f'"GET /{name}/{fault}?{tag}" failed') == 1
     assert fault in log()
-    assert server.events.of(tag) == (["closed"] if name == "fails_at_first_piece" else [])
+    assert server.events.of(tag) == (["closed"] if name in ("fails_at_first_piece", "fails_in_len") else [])
 
 
 @pytest.mark.parametrize("name", ["fails_in_mid_stream", "fails_after_write"])

@@ -13,7 +13,7 @@ import types
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, python_command, running_servers, wait_until
+from conftest import PATIENCE, ROOT, python_command, running_servers, wait_until
 from test_wsgi import MIB, TESTS, Events, memory, post
 
 from asynchttpd import ioloop
@@ -461,3 +461,19 @@ def test_thread_that_pauses_anywhere_in_the_hand_over_is_woken(step, wake):
 def is_asleep(thread):
     stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
     return stat.rpartition(")")[2].split()[0] == "S"
+
+
+def test_threads_end_with_the_loop():
+    code = """if True:
+        import threading, async_wsgi
+        server = async_wsgi.AsyncWSGIServer(port=0)
+        server.threads = 2
+        server.set_app(print)
+        threads = [thread for thread in threading.enumerate() if thread.name.startswith("application")]
+        server.close()
+        server.serve_forever()
+        for thread in threads:
+            thread.join(10)
+        print(len(threads), any(thread.is_alive() for thread in threads))"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert ended.stdout == "2 False\n", ended.stderr
