@@ -63,7 +63,7 @@ def watched(folder, *options):
 def pair(tmp_path_factory):
     """A server with two workers that all tests of this module share, and its status."""
     with watched(tmp_path_factory.mktemp("status"), "-r", "www", "-w", 2) as (server, status):
-        wait_until(lambda: status.health() == 200, "health")
+        wait_until(lambda: [row["state"] for row in status.facts()["workers"]] == ["serving"] * 2, "both workers")
         yield server, status
 
 
