@@ -175,6 +175,7 @@ def failures(facts):
     found = {}
     for fact in facts:
         if fact["outcome"] == "failed":
+            print(fact["rule"], fact.get("sent"), fact["got"], sep=": ")  # shown if the test fails
             assert "sent" in fact, fact["got"]  # an error of the check itself
             found.setdefault(fact["rule"], set()).add(fact["cause"] and fact["cause"][0])
     return found

@@ -78,6 +78,7 @@ def test_long_bodies_go_to_the_folder_of_tmpdir_where_nobody_else_can_read_them(
     client = connect(server)
     client.send(upload(2 * MIB, False))
     assert client.read_answer().body == bytes(2 * MIB)  # there is no such folder: it went to /tmp
+    wait_until(lambda: open_files(server) == [], "the end of that body")
     folder.mkdir()
     client = connect(server)
     client.send(upload(2 * MIB, False)[:-1])

@@ -8,7 +8,6 @@ import asynchat
 import asyncore
 import os
 import signal
-import sys
 import time
 import urllib.parse
 
@@ -210,16 +209,11 @@ def run(handler=Handler, server_class=Server):
 
 def wait_for(workers):
     """Wait for a signal, and pass it on."""
-
-    def end(_number, _frame):
-        for pid in workers:
-            os.kill(pid, signal.SIGTERM)
-        sys.exit()
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
-    while True:
-        signal.pause()
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    signal.sigwait(ends)  # not signal.pause(): a signal that came just before it would be seen after the next one
+    for pid in workers:
+        os.kill(pid, signal.SIGTERM)
 
 
 if __name__ == "__main__":
