@@ -61,7 +61,7 @@ def test_whatever_fails_while_closing_the_rest_is_given_back(serve, connect, tmp
     writer.reset()
     expected = before + 1 if fails.endswith(("Body.close", "HTTPChannel.closed")) else before  # the file has no owner
     wait_until(lambda: server.descriptors() <= expected, "closing")
-    assert closed.exists() == (not fails.endswith("Numbers.close"))
+    wait_until(lambda: closed.exists() != fails.endswith("Numbers.close"), "close() of the producer")
     newcomer = connect(server)
     newcomer.send(b"PUT /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
     assert newcomer.reader.readline() == b"HTTP/1.1 200 OK\r\n"
