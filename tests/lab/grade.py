@@ -85,7 +85,7 @@ class Grade:
 COLUMNS = "student", "points", "passed", "failed", "not offered", "not judged", "not run", "seconds", "ended by"
 
 
-def grade(submission, seconds, pytest_options, first_port):
+def grade(submission, seconds, pytest_options):
     """Run the lab check on a copy of the folder *submission*, for at most *seconds*; return the Grade."""
     result = Grade(submission.name)
     begin = time.monotonic()
@@ -107,7 +107,7 @@ def grade(submission, seconds, pytest_options, first_port):
                 command,
                 seconds,
                 cwd=folder,
-                env=environment | {"LAB_FIRST_PORT": str(first_port)},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -171,17 +171,17 @@ def grade_all(submissions, results, args, pytest_options):
     """
     files = {submission: results / f"{submission.name}.json" for submission in submissions}
     waiting, running = deque(), {}
-    for number, submission in enumerate(submissions):
+    for submission in submissions:
         if args.resume and files[submission].exists():
             yield load(files[submission], submission.name)
             continue
         files[submission].unlink(missing_ok=True)
-        waiting.append((submission, 20000 + number % 120 * 100))  # a hundred ports, for that many servers
+        waiting.append(submission)
     try:
         while waiting or running:
             while waiting and len(running) < args.jobs:
-                submission, first_port = waiting.popleft()
-                arguments = files[submission], submission, args.time, pytest_options, first_port
+                submission = waiting.popleft()
+                arguments = files[submission], submission, args.time, pytest_options
                 process = multiprocessing.Process(target=grade_into, args=arguments)
                 process.start()
                 running[process.sentinel] = process, submission
