@@ -156,8 +156,9 @@ class ApplicationProducer:
     empty_limit = 16  # empty pieces that are asked for in one turn of the loop
 
     def __init__(self, answer, result):
-        if isinstance(result, (str, bytes)) or not is_iterable(type(result)):
-            raise TypeError(f"the application returned {type(result).__name__}, not an iterable of bytes")
+        kind = type(result)  # is asked in place of the object, whose __getattr__() may do anything
+        if issubclass(kind, (str, bytes)) or not (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")):
+            raise TypeError(f"the application returned {kind.__name__}, not an iterable of bytes")
         self.answer, self.result, self.pieces = answer, result, guarded(iter, result)
 
     def more(self):
@@ -202,10 +203,6 @@ class ApplicationFile(SendfileProducer):
             super().close()
         finally:
             self.answer.close(self.result)
-
-
-def is_iterable(kind):
-    return hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")
 
 
 def guarded(function, *arguments):

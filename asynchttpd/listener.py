@@ -115,7 +115,7 @@ class Listener(asyncore.dispatcher):
                 return
             if pair is None:  # the queue is empty, or the client has left it
                 return
-            if not isinstance(pair[1], tuple):
+            if not isinstance(pair[1], tuple):  # from a Unix socket, whose clients have no address
                 pair = pair[0], UNIX_PEER
             if len(self._map) < self.max_connections or self.make_room():
                 self.handle_accepted(*pair)

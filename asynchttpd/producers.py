@@ -82,8 +82,9 @@ class SendfileProducer:
         self.left -= count
 
     def close(self):
-        fd, self.fd = self.fd, -1  # which a second call would close in vain, and not what somebody else has opened
-        os.close(fd)
+        if self.fd >= 0:
+            fd, self.fd = self.fd, -1  # a second call must not close what somebody else has opened since
+            os.close(fd)
 
 
 def read_range(fd, start, stop):
